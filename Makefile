@@ -1,0 +1,52 @@
+# `make help` lists what people do here; CI runs exactly these targets.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format test-cluster test-postgres test-crash bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(READY): requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(READY) ## install everything into .venv (pinned, hashed)
+
+demo: $(READY) ## run Locktender against stand-ins on this machine (ARGS="--script" for one deploy without a person)
+	@$(BIN)/locktender demo $(ARGS)
+
+test: $(READY) ## the test suite: needs only Python, git and make
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+test-cluster: $(READY) ## the tests that need a disposable Kubernetes cluster in KUBECONFIG
+	$(BIN)/python -m pytest -m cluster tests $(ARGS)
+
+test-crash: $(READY) ## kill -9 at every system call of a delivery (minutes; needs strace)
+	$(BIN)/python -m pytest -m crash_sweep tests/crash $(ARGS)
+
+bench: $(READY) ## the benchmarks: one table, ratios against a named baseline in the same run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(READY) ## pin the requirements again, with hashes
+	$(BIN)/uv pip compile pyproject.toml --extra kubectl --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/run.txt
+	$(BIN)/uv pip compile pyproject.toml --extra kubectl --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
