@@ -1,0 +1,30 @@
+"""One way to write a value as bytes, so that its hash means something (RFC 8785 for the values that rows hold)."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+
+def canonical(value: object) -> str:
+    """Keys sorted, no spaces, no NaN, text as it is: the same value always gives the same text.
+
+    Floats are refused: two programs may print them differently.
+    """
+    _refuse_floats(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def leaf_hash(text: str) -> str:
+    """RFC 6962 leaf hash of a canonical text, in hex."""
+    return hashlib.sha256(b"\x00" + text.encode()).hexdigest()
+
+
+def _refuse_floats(value: object) -> None:
+    if isinstance(value, float):
+        raise TypeError("a float has no canonical form; use an integer or text")
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _refuse_floats(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_floats(item)

@@ -1,0 +1,121 @@
+"""Engines, pragmas and migrations for SQLite and Postgres."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlmodel import Session
+
+BUSY_TIMEOUT_MS = 10_000
+_AUDIT_LOCK = 0x10C7_7E4D  # Postgres advisory lock: audit rows get consecutive numbers
+
+
+def sqlite_url(path: Path) -> str:
+    """The SQLAlchemy URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def normalise(url: str) -> str:
+    """`postgres://…` and `postgresql://…` as the psycopg driver that is installed; others unchanged."""
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)
+
+
+def create(url: str, *, pool: int = 10) -> Engine:
+    """An engine with the settings that durability needs.
+
+    SQLite: WAL, synchronous FULL (a committed row survives a power cut), foreign keys, BEGIN IMMEDIATE (a transaction
+    that will write takes the write lock at its start, so it can never fail half-way with "database is locked").
+    """
+    url = normalise(url)
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=pool, max_overflow=pool, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, record: Any) -> None:  # noqa: ANN401 - the DBAPI connection has no type
+        del record
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql("BEGIN" if options.get("read_only") else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Database:
+    """The store: short read and write transactions. One instance per process, shared by all threads."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = create(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._reader = self.engine.execution_options(read_only=True)
+        # Writers of one process queue here: SQLite's busy handler sleeps up to 100 ms, which would be the ack's tail.
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A snapshot; nothing in it may change."""
+        with Session(self._reader, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back when anything raises."""
+        if self.is_sqlite:
+            with self._writer, Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        else:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    def lock_audit(self, session: Session) -> None:
+        """Hold the right to append audit rows until the transaction ends (SQLite's write lock is that already)."""
+        if not self.is_sqlite:
+            session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _AUDIT_LOCK})
+
+    def ping(self) -> None:
+        """Raise when the database does not answer."""
+        with self._reader.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to this version's; does nothing when it is there."""
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def is_current(engine: Engine) -> bool:
+    """True when the schema is this version's."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with engine.connect() as connection:
+        have = MigrationContext.configure(connection).get_current_revision()
+        return have == ScriptDirectory.from_config(_config(connection)).get_current_head()

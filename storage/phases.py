@@ -1,0 +1,65 @@
+"""The state machine of a deployment, as the one table that the code runs and the README draws."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a deployment is. The first three are open, the others are ends."""
+
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the world said no
+    ERRORED = "errored"  # we could not tell
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing can follow."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
+    Phase.AWAITING_APPROVAL: frozenset(
+        {Phase.QUEUED, Phase.REJECTED, Phase.EXPIRED, Phase.CANCELLED, Phase.SUPERSEDED, Phase.ERRORED}
+    ),
+    Phase.QUEUED: frozenset({Phase.RUNNING, Phase.CANCELLED, Phase.SUPERSEDED, Phase.EXPIRED}),
+    Phase.RUNNING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ERRORED, Phase.CANCELLED}),
+    Phase.SUCCEEDED: frozenset(),
+    Phase.FAILED: frozenset(),
+    Phase.ERRORED: frozenset(),
+    Phase.REJECTED: frozenset(),
+    Phase.EXPIRED: frozenset(),
+    Phase.CANCELLED: frozenset(),
+    Phase.SUPERSEDED: frozenset(),
+}
+
+
+class Stage(StrEnum):
+    """What a running deployment is doing, in order."""
+
+    WAITING = "waiting"
+    CHECK = "check"  # the registry and the overlay are looked at; nothing outside has been touched
+    WRITE = "write"
+    RECONCILE = "reconcile"
+    ROLLOUT = "rollout"
+    VERIFY = "verify"
+    DONE = "done"
+
+
+STAGE_ORDER: tuple[Stage, ...] = tuple(Stage)
+
+
+class IllegalTransitionError(RuntimeError):
+    """A phase change that the table does not have: a defect of the caller, or a race that it lost."""
+
+
+def check(before: Phase, after: Phase) -> None:
+    """Raise IllegalTransitionError unless the table allows this change."""
+    if after not in TRANSITIONS[before]:
+        raise IllegalTransitionError(f"a deployment that is {before} cannot become {after}")

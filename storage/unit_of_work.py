@@ -1,0 +1,303 @@
+"""One transaction: the state, its audit row, and the messages that tell of it, together or not at all."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session
+
+from storage.canonical import canonical, leaf_hash
+from storage.database import Database
+from storage.models import AuditRow, Card, CatalogueVersion, Deployment, Kind, Message, Seen, Target
+from storage.phases import Phase, Stage
+
+Clock = Callable[[], datetime]
+SEEN_FOR = timedelta(days=7)  # Slack's last retry comes after 5 minutes; people double-click within seconds
+BOT = "locktender"
+
+
+def utc_now() -> datetime:
+    """The clock of production."""
+    return datetime.now(UTC)
+
+
+class StaleAttemptError(RuntimeError):
+    """Somebody else runs this deployment now: stop quietly, touch nothing."""
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """What to record. `details` holds text, integers, booleans and lists of them; never a secret."""
+
+    action: str  # subject before verb: deployment:request, deployment:finish
+    actor: str = BOT
+    team_id: str = ""
+    app: str = ""
+    environment: str = ""
+    deployment_id: str = ""
+    reason_code: str = ""
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A message for the outbox. `key` makes it go out once, however often it is written."""
+
+    key: str
+    target: Target
+    body: Mapping[str, object]
+    deployment_id: str = ""
+    channel: str = ""
+    user_id: str = ""
+    thread_ts: str = ""
+    url: str = ""
+
+
+class UnitOfWork:
+    """The reads and writes of one transaction. Open it with `Store.write()` or `Store.read()`."""
+
+    def __init__(self, database: Database, session: Session, clock: Clock) -> None:
+        self.session = session
+        self.now = clock()
+        self._database = database
+
+    # ------------------------------------------------------------ deliveries
+
+    def answered(self, key: str) -> str | None:
+        """The answer that was given to this delivery before, or None when it is new."""
+        row = self.session.get(Seen, key)
+        return None if row is None else row.answer
+
+    def first_time(self, key: str, answer: str) -> None:
+        """Remember the answer to a delivery. A second one with the same key fails the transaction."""
+        self.session.add(Seen(key=key, at=self.now, answer=answer))
+        self.session.flush()
+
+    def forget_deliveries(self) -> None:
+        """Drop dedupe keys that nobody can send again."""
+        table = cast("Any", Seen)
+        self.session.connection().execute(table.__table__.delete().where(table.at < self.now - SEEN_FOR))
+
+    # ------------------------------------------------------------ deployments
+
+    def add(self, deployment: Deployment, channel: str) -> Deployment:
+        """Store a new deployment, and the card that will show it when there is a channel for it."""
+        deployment.requested_at = self.now
+        self.session.add(deployment)
+        if channel:
+            self.session.add(Card(deployment_id=deployment.id, channel=channel, not_before=self.now))
+        return deployment
+
+    def deployment(self, deployment_id: str) -> Deployment | None:
+        """One deployment by its whole id."""
+        return self.session.get(Deployment, deployment_id)
+
+    def running(self, deployment_id: str, attempt: int) -> Deployment:
+        """The deployment, provided this attempt still owns it; StaleAttemptError otherwise.
+
+        On Postgres the row is locked until the transaction ends; on SQLite the write lock does that.
+        """
+        row = self.session.get(Deployment, deployment_id, with_for_update=not self._database.is_sqlite)
+        if row is None or row.phase != Phase.RUNNING or row.attempt != attempt:
+            raise StaleAttemptError(deployment_id)
+        return row
+
+    def open_for(self, app: str, environment: str) -> list[Deployment]:
+        """Deployments of this target that have not ended (previews left out), oldest first."""
+        table = cast("Any", Deployment)
+        return list(
+            self.session.scalars(
+                select(Deployment)
+                .where(
+                    table.app == app,
+                    table.environment == environment,
+                    table.phase.in_([Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING]),
+                    table.kind != Kind.PREVIEW,
+                )
+                .order_by(table.requested_at, table.id)
+            )
+        )
+
+    def open_deployments(self) -> list[Deployment]:
+        """Every deployment that has not ended, oldest first."""
+        table = cast("Any", Deployment)
+        open_phases = [Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING]
+        return list(
+            self.session.scalars(
+                select(Deployment).where(table.phase.in_(open_phases)).order_by(table.requested_at, table.id)
+            )
+        )
+
+    def last_ended(self, app: str, environment: str, *, phase: Phase | None = None) -> Deployment | None:
+        """The latest deployment of this target that ended (in this phase, if one is given); previews left out."""
+        table = cast("Any", Deployment)
+        query = (
+            select(Deployment)
+            .where(table.app == app, table.environment == environment, table.kind != Kind.PREVIEW)
+            .order_by(table.requested_at.desc(), table.id.desc())
+            .limit(1)
+        )
+        query = query.where(table.phase == phase) if phase else query.where(table.finished_at.is_not(None))
+        return self.session.scalars(query).first()
+
+    def matching(self, prefix: str) -> list[Deployment]:
+        """Deployments whose id starts with this (already validated) text; at most three."""
+        table = cast("Any", Deployment)
+        return list(self.session.scalars(select(Deployment).where(table.id.startswith(prefix)).limit(3)))
+
+    def counts(self) -> dict[str, int]:
+        """How many deployments are in each phase."""
+        table = cast("Any", Deployment)
+        rows = self.session.execute(select(table.phase, func.count()).group_by(table.phase)).all()
+        return {str(phase): int(count) for phase, count in rows}
+
+    def changed(self, deployment: Deployment) -> None:
+        """Count a change that people can see, and have the card posted again."""
+        deployment.revision += 1
+        card = self.session.get(Card, deployment.id)
+        if card is not None:
+            card.behind = True
+
+    def claim(self, executor: str, limit: int) -> list[Deployment]:
+        """Take up to `limit` queued deployments whose target is free, oldest first, and mark them running.
+
+        Two replicas may try at once: row locks and the unique index on running deployments let one of them win.
+        """
+        table = cast("Any", Deployment)
+        busy = {
+            (row.app, row.environment)
+            for row in self.session.scalars(
+                select(Deployment).where(table.phase == Phase.RUNNING, table.kind != Kind.PREVIEW)
+            )
+        }
+        query = (
+            select(Deployment)
+            .where(table.phase == Phase.QUEUED)
+            .order_by(table.requested_at, table.id)
+            .limit(limit * 8 + 64)
+        )
+        if not self._database.is_sqlite:
+            query = query.with_for_update(skip_locked=True)
+        taken: list[Deployment] = []
+        for row in self.session.scalars(query):
+            target = (row.app, row.environment)
+            if len(taken) == limit:
+                break
+            if row.kind != Kind.PREVIEW:
+                if target in busy:
+                    continue
+                busy.add(target)
+            row.to(Phase.RUNNING)
+            row.stage = Stage.CHECK
+            row.started_at = self.now
+            self.attempt(row, executor)
+            self.changed(row)
+            taken.append(row)
+        self.session.flush()
+        return taken
+
+    def attempt(self, deployment: Deployment, executor: str) -> None:
+        """Give a running deployment to this executor under a new attempt number; older attempts become stale."""
+        deployment.attempt += 1
+        deployment.executor = executor
+        deployment.heartbeat_at = self.now
+
+    # ------------------------------------------------------------ audit
+
+    def audit(self, entry: AuditEntry) -> AuditRow:
+        """Append one row. Numbers are consecutive: a gap is a missing row."""
+        self._database.lock_audit(self.session)
+        table = cast("Any", AuditRow)
+        last = self.session.scalar(select(func.max(table.seq))) or 0
+        row = AuditRow(
+            seq=last + 1,
+            at=self.now,
+            action=entry.action,
+            team_id=entry.team_id,
+            actor=entry.actor,
+            app=entry.app,
+            environment=entry.environment,
+            deployment_id=entry.deployment_id,
+            reason_code=entry.reason_code,
+            details=canonical(dict(entry.details)),
+        )
+        row.leaf = leaf_hash(audit_text(row))
+        self.session.add(row)
+        self.session.flush()
+        return row
+
+    # ------------------------------------------------------------ outbox
+
+    def send(self, note: Note) -> None:
+        """Put a message in the outbox, once per key."""
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        table = cast("Any", Message).__table__
+        values = {
+            "key": note.key,
+            "target": note.target,
+            "deployment_id": note.deployment_id,
+            "channel": note.channel,
+            "user_id": note.user_id,
+            "thread_ts": note.thread_ts,
+            "url": note.url,
+            "body": json.dumps(note.body, ensure_ascii=False),
+            "waiting": True,
+            "attempts": 0,
+            "created_at": self.now,
+            "not_before": self.now,
+            "ts": "",
+            "error": "",
+        }
+        self.session.connection().execute(insert(table).values(**values).on_conflict_do_nothing(index_elements=["key"]))
+
+    # ------------------------------------------------------------ catalogue
+
+    def last_good_catalogue(self) -> CatalogueVersion | None:
+        """The valid locktender.yaml that was seen last."""
+        table = cast("Any", CatalogueVersion)
+        return self.session.scalars(
+            select(CatalogueVersion).where(table.valid).order_by(table.seen_at.desc()).limit(1)
+        ).first()
+
+
+def audit_text(row: AuditRow) -> str:
+    """The canonical text of an audit row: what its leaf hash covers."""
+    return canonical(
+        {
+            "seq": row.seq,
+            "at": row.at.astimezone(UTC).isoformat(timespec="microseconds"),
+            "action": row.action,
+            "team_id": row.team_id,
+            "actor": row.actor,
+            "app": row.app,
+            "environment": row.environment,
+            "deployment_id": row.deployment_id,
+            "reason_code": row.reason_code,
+            "details": json.loads(row.details),
+        }
+    )
+
+
+class Store:
+    """Opens units of work on one database with one clock."""
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self.database = database
+        self.clock = clock
+
+    @contextmanager
+    def write(self) -> Iterator[UnitOfWork]:
+        """A transaction that commits at its end."""
+        with self.database.write() as session:
+            yield UnitOfWork(self.database, session, self.clock)
+
+    @contextmanager
+    def read(self) -> Iterator[UnitOfWork]:
+        """A snapshot."""
+        with self.database.read() as session:
+            yield UnitOfWork(self.database, session, self.clock)
