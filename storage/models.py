@@ -83,7 +83,9 @@ class Deployment(SQLModel, table=True):
     team_id: str
     requested_by: str
     requested_in: str = ""  # the Slack channel of the command
-    source: str = "slash"  # slash | mention | api | cli
+    requested_thread: str = ""  # where a mention asked
+    answer_url: str = ""  # a preview's response_url; wiped once used
+    source: str = "slash"  # slash | mention | cli
 
     phase: Phase = Field(default=Phase.QUEUED, sa_type=String)
     stage: Stage = Field(default=Stage.WAITING, sa_type=String)

@@ -85,6 +85,8 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(), nullable=False),
         sa.Column("requested_by", sa.String(), nullable=False),
         sa.Column("requested_in", sa.String(), nullable=False),
+        sa.Column("requested_thread", sa.String(), nullable=False),
+        sa.Column("answer_url", sa.String(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("phase", sa.String(), nullable=False),
         sa.Column("stage", sa.String(), nullable=False),

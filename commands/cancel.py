@@ -1,0 +1,93 @@
+"""`/deploy cancel`: take back a deployment that has not reached git yet."""
+
+import re
+
+from commands import policy
+from commands.desk import about, answer_once
+from commands.endings import Ending, end
+from commands.facts import Facts
+from commands.reasons import ReasonCode, Refused
+from commands.requests import Answer, Asker, Cancel, listed, mention
+from storage.models import Deployment
+from storage.phases import STAGE_ORDER, Phase, Stage
+from storage.unit_of_work import Store, UnitOfWork
+
+_ID = re.compile(r"[0-9a-z]{3,32}")
+
+
+def cancel(store: Store, facts: Facts, asker: Asker, request: Cancel) -> Answer:
+    """Cancel a waiting deployment, or a running one that has written nothing; refuse once git has it."""
+
+    def decide(uow: UnitOfWork) -> Answer:
+        deployment = _find(uow, facts, request.words)
+        name = f"`{deployment.app}` `{deployment.version}` to `{deployment.environment}` (`{deployment.id}`)"
+        environment = policy.catalogue(facts).environment(deployment.environment)
+        if environment is not None and asker.user_id != deployment.requested_by:
+            policy.may_deploy(facts, asker, environment)
+        if Phase(deployment.phase).ended:
+            raise Refused(
+                ReasonCode.TOO_LATE,
+                f"{name} has ended already: {deployment.phase}.",
+                "There is nothing to cancel.",
+            )
+        if deployment.phase == Phase.RUNNING and STAGE_ORDER.index(Stage(deployment.stage)) >= STAGE_ORDER.index(
+            Stage.WRITE
+        ):
+            back = _back(uow, deployment)
+            raise Refused(
+                ReasonCode.TOO_LATE,
+                f"{name} is in git, or about to be; stopping now would leave `{deployment.environment}` unlike git.",
+                f"Let it end, then deploy the version you want{back}.",
+            )
+        uow.audit(about(deployment, "deployment:cancel", asker, {"version": deployment.version}))
+        what = f"{mention(asker.user_id)} cancelled it before anything was committed."
+        end(uow, deployment, Ending(Phase.CANCELLED, ReasonCode.CANCELLED_BY_PERSON, what), actor=asker.user_id)
+        return Answer(
+            ReasonCode.CANCELLED_BY_PERSON,
+            f"Cancelled {name}. Nothing was committed.",
+            "Run `/deploy` again whenever you like.",
+            deployment_id=deployment.id,
+        )
+
+    return answer_once(store, facts, asker, "cancel", {"words": " ".join(request.words)[:200]}, decide)
+
+
+def _back(uow: UnitOfWork, deployment: Deployment) -> str:
+    last = uow.last_ended(deployment.app, deployment.environment, phase=Phase.SUCCEEDED)
+    return f": `/deploy {last.app} {last.version} {last.environment}` goes back to the last good one" if last else ""
+
+
+def _find(uow: UnitOfWork, facts: Facts, words: tuple[str, ...]) -> Deployment:
+    if len(words) == 1 and _ID.fullmatch(words[0]):
+        found = uow.matching(words[0])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise Refused(
+                ReasonCode.UNKNOWN_DEPLOYMENT,
+                f"More than one deployment's id starts with `{words[0]}`.",
+                f"Did you mean {listed([one.id for one in found])}?",
+            )
+    if len(words) == 2:
+        known = policy.catalogue(facts)
+        app = policy.find_app(known, words[0])
+        environment = policy.find_environment(known, app, words[1])
+        waiting = uow.open_for(app.name, environment.name)
+        if len(waiting) == 1:
+            return waiting[0]
+        if waiting:
+            raise Refused(
+                ReasonCode.UNKNOWN_DEPLOYMENT,
+                f"{len(waiting)} deployments of `{app.name}` to `{environment.name}` have not ended.",
+                f"Say which: `/deploy cancel` and {listed([one.id for one in waiting])}.",
+            )
+        raise Refused(
+            ReasonCode.UNKNOWN_DEPLOYMENT,
+            f"No deployment of `{app.name}` to `{environment.name}` is waiting or running.",
+            "There is nothing to cancel.",
+        )
+    raise Refused(
+        ReasonCode.UNKNOWN_DEPLOYMENT,
+        "There is no deployment with that id." if len(words) == 1 else "That does not name a deployment.",
+        "Give the id from its card, or an app and an environment: `/deploy cancel my-application staging`.",
+    )

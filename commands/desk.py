@@ -1,0 +1,57 @@
+"""What every use case shares: a delivery is answered once, and a refusal is recorded like everything else."""
+
+from collections.abc import Callable, Mapping
+
+from commands import policy
+from commands.facts import Facts
+from commands.reasons import Refused
+from commands.requests import Answer, Asker, refusal
+from storage.models import Deployment
+from storage.unit_of_work import AuditEntry, Store, UnitOfWork
+
+Decide = Callable[[UnitOfWork], Answer]
+
+
+def answer_once(
+    store: Store, facts: Facts, asker: Asker, action: str, details: Mapping[str, object], decide: Decide
+) -> Answer:
+    """Run `decide` in one transaction under the delivery's key, or give the answer it gave before.
+
+    A Refused from `decide` becomes the answer, and an audit row `<action>:refuse`; `decide` must not have written
+    anything by then. A crash before the commit leaves nothing: the delivery may come again.
+    """
+    with store.write() as uow:
+        known = uow.answered(asker.delivery_key)
+        if known is not None:
+            return Answer.from_json(known)
+        try:
+            policy.workspace(facts, asker)
+            answer = decide(uow)
+        except Refused as fault:
+            answer = refusal(fault)
+            uow.audit(
+                AuditEntry(
+                    action=f"{action}:refuse",
+                    actor=asker.user_id,
+                    team_id=asker.team_id,
+                    app=str(details.get("app", ""))[:63],
+                    environment=str(details.get("environment", ""))[:63],
+                    reason_code=fault.reason,
+                    details={**details, "what": fault.what, "channel": asker.channel_id, "source": str(asker.source)},
+                )
+            )
+        uow.first_time(asker.delivery_key, answer.as_json())
+        return answer
+
+
+def about(deployment: Deployment, action: str, asker: Asker, details: Mapping[str, object]) -> AuditEntry:
+    """An audit entry of a person's act on a deployment."""
+    return AuditEntry(
+        action=action,
+        actor=asker.user_id,
+        team_id=asker.team_id,
+        app=deployment.app,
+        environment=deployment.environment,
+        deployment_id=deployment.id,
+        details={**details, "channel": asker.channel_id, "source": str(asker.source)},
+    )

@@ -1,0 +1,70 @@
+"""How a deployment ends: one way, with its audit row, its card and the word to whoever asked."""
+
+from dataclasses import dataclass
+
+from commands.reasons import Fault, ReasonCode
+from commands.requests import mention
+from storage.models import Deployment, Kind, Target
+from storage.phases import Phase, Stage
+from storage.unit_of_work import BOT, AuditEntry, Note, UnitOfWork
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is said of an end. `detail` is outside text: log lines, a tool's own words."""
+
+    phase: Phase
+    reason: ReasonCode
+    what: str
+    next_step: str = ""
+    detail: str = ""
+
+    @classmethod
+    def of(cls, phase: Phase, fault: Fault) -> "Ending":
+        """The ending that a fault makes."""
+        return cls(phase, fault.reason, fault.what, fault.next_step, fault.detail)
+
+
+def end(uow: UnitOfWork, deployment: Deployment, ending: Ending, *, actor: str = BOT) -> None:
+    """Move to the end and record it; the card and, when something went wrong, a word in its thread follow."""
+    deployment.to(ending.phase)
+    deployment.reason_code = ending.reason
+    deployment.what = ending.what
+    deployment.next_step = ending.next_step
+    deployment.detail = ending.detail
+    deployment.note = ""
+    deployment.finished_at = uow.now
+    deployment.stage_deadline = None
+    if ending.phase is Phase.SUCCEEDED:
+        deployment.stage = Stage.DONE
+    uow.changed(deployment)
+    uow.audit(
+        AuditEntry(
+            action="deployment:finish",
+            actor=actor,
+            team_id=deployment.team_id if actor != BOT else "",
+            app=deployment.app,
+            environment=deployment.environment,
+            deployment_id=deployment.id,
+            reason_code=ending.reason,
+            details={
+                "phase": str(ending.phase),
+                "what": ending.what,
+                "version": deployment.version,
+                "digest": deployment.digest,
+                "commit": deployment.commit_sha,
+                "build_url": deployment.build_url,
+                "seconds": int((uow.now - deployment.requested_at).total_seconds()),
+            },
+        )
+    )
+    if ending.phase in {Phase.FAILED, Phase.ERRORED} and deployment.kind != Kind.PREVIEW:
+        text = f"{mention(deployment.requested_by)} {ending.what} {ending.next_step}".strip()
+        uow.send(
+            Note(
+                key=f"thread:{deployment.id}:end",
+                target=Target.THREAD,
+                deployment_id=deployment.id,
+                body={"text": text, "quote": ending.detail},
+            )
+        )

@@ -1,0 +1,156 @@
+"""What people can ask for, as values, and the answers they get.
+
+Parsing (`bot.slack.parse`) makes the first, `bot.slack.cards` shows the second. Texts in answers are plain: names in backticks, people as `mention(user_id)`. Whoever shows them escapes the rest.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from commands.reasons import Fault, ReasonCode
+
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: no keyboard types them, and outside text loses them
+
+
+def mention(user_id: str) -> str:
+    """A person in a text, for whoever shows it to turn into a name or a mention."""
+    return f"{_OPEN}{user_id}{_CLOSE}"
+
+
+def outside(text: str) -> str:
+    """Outside text that cannot be taken for a mention."""
+    return text.replace(_OPEN, "").replace(_CLOSE, "")
+
+
+class Source(StrEnum):
+    """How a request came in."""
+
+    SLASH = "slash"
+    MENTION = "mention"
+    BUTTON = "button"
+    CLI = "cli"
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, from where, and under which delivery key: the same key twice is the same request."""
+
+    team_id: str
+    user_id: str
+    delivery_key: str
+    channel_id: str = ""
+    source: Source = Source.SLASH
+    response_url: str = ""
+    thread_ts: str = ""
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """`/deploy APP VERSION [ENVIRONMENT] [--reason TEXT] [--dry-run]`, names as typed."""
+
+    app: str
+    version: str
+    environment: str
+    reason: str = ""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """`/deploy status [APP] [ENVIRONMENT]`."""
+
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """`/deploy cancel ID` or `/deploy cancel APP ENVIRONMENT`."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Help:
+    """`/deploy help`, and what an empty command gets."""
+
+    command: str = "deploy"
+
+
+@dataclass(frozen=True)
+class History:
+    """`/audit history [app:… env:… by:… id:…]`, a page of it. `before` is the last seq of the page shown."""
+
+    app: str = ""
+    environment: str = ""
+    actor: str = ""
+    deployment_id: str = ""
+    before: int = 0
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Words that are no request: answered with what would be right, and recorded."""
+
+    reason: ReasonCode
+    what: str
+    next_step: str
+    words: str = ""
+
+
+Request = Deploy | Status | Cancel | Help | History | Mistake
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a list in an answer. `text` is the line; `detail` a second, quieter one."""
+
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the person who asked is told. `public` answers are for the channel, others for them alone.
+
+    `older` is set when there is a next page: the request that fetches it.
+    """
+
+    reason: ReasonCode
+    what: str
+    next_step: str = ""
+    rows: tuple[Row, ...] = ()
+    quote: str = ""
+    deployment_id: str = ""
+    older: History | None = None
+
+    @property
+    def refused(self) -> bool:
+        """True when nothing was done."""
+        return self.reason not in {ReasonCode.ACCEPTED, ReasonCode.ANSWERED, ReasonCode.CANCELLED_BY_PERSON}
+
+    def as_json(self) -> str:
+        """For the row that remembers what a delivery was answered."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Answer":
+        """What `as_json` wrote."""
+        stored = json.loads(text)
+        stored["reason"] = ReasonCode(stored["reason"])
+        stored["rows"] = tuple(Row(**row) for row in stored["rows"])
+        stored["older"] = History(**stored["older"]) if stored["older"] else None
+        return cls(**stored)
+
+
+def refusal(fault: Fault) -> Answer:
+    """A fault as an answer."""
+    return Answer(fault.reason, fault.what, fault.next_step, quote=fault.detail)
+
+
+def listed(words: Sequence[str], *, joiner: str = "or") -> str:
+    """`a`, `b` or `c`."""
+    quoted = [f"`{word}`" for word in words]
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} {joiner} {quoted[-1]}"
