@@ -1,6 +1,7 @@
 """What people can ask for, as values, and the answers they get.
 
-Parsing (`bot.slack.parse`) makes the first, `bot.slack.cards` shows the second. Texts in answers are plain: names in backticks, people as `mention(user_id)`. Whoever shows them escapes the rest.
+Parsing (`bot.slack.parse`) makes the first, `bot.slack.cards` shows the second. Texts in answers are plain: names in
+backticks, people as `mention(user_id)`. Whoever shows them escapes the rest.
 """
 
 import json
