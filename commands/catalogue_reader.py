@@ -1,0 +1,272 @@
+"""Reads `locktender.yaml`: bytes in, a `Catalogue` or every fault out. Pure: no file, no network, no exception."""
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+
+from commands import catalogue_grammar as shapes
+from commands import grammar
+from commands.catalogue import (
+    EVERYONE,
+    App,
+    Catalogue,
+    Channels,
+    Environment,
+    Group,
+    KnownPerson,
+    RegistryHost,
+    Timeouts,
+    Workload,
+)
+from commands.catalogue_environments import Known, read_environments, read_timeouts
+from commands.catalogue_faults import Faults, Report, did_you_mean, quoted
+from commands.catalogue_values import Section, Value
+from commands.catalogue_yaml import compose
+
+_SETTINGS = (
+    "promotion",
+    "environments",
+    "apps",
+    "groups",
+    "people",
+    "channels",
+    "registries",
+    "overlay",
+    "workload",
+    "reconciler",
+    "timeout",
+)
+_APP_SETTINGS = (
+    "image",
+    "overlay",
+    "workload",
+    "namespace",
+    "environments",
+    "channel",
+    "source",
+    "aliases",
+)
+_HUB_API = "https://registry-1.docker.io"
+
+
+def read(source: bytes, *, name: str = "locktender.yaml") -> Catalogue | Faults:
+    """The catalogue that these bytes say, or everything that is wrong with them. `name` is the file's, for faults."""
+    report = Report(name)
+    root = compose(source, report)
+    if root is None:
+        return report.faults()
+    found = _catalogue(Value(root, "", report))
+    return report.faults() if len(report) or found is None else found
+
+
+def _catalogue(root: Value) -> Catalogue | None:
+    if not root.is_mapping:
+        root.fault("the file is not a mapping", "write at least `environments`, `apps` and `channels`")
+        return None
+    top = root.section(_SETTINGS)
+    groups = _groups(top.get("groups"))
+    known = Known(groups, read_timeouts(top.get("timeout"), Timeouts()), top.get("reconciler"))
+    environments = read_environments(top.need("environments", "write at least one, as in `staging: {}`"), known)
+    workload = top.read("workload", shapes.workload) or Workload()
+    apps = _apps(
+        top.need("apps", "write at least one, as in `web: {image: registry.example.com/web}`"), environments, workload
+    )
+    channels = _channels(top)
+    catalogue = Catalogue(
+        promotion=top.read("promotion", lambda value: _environment_names(value, environments)) or (),
+        environments=MappingProxyType(environments),
+        apps=MappingProxyType({name: app for name, (app, _) in apps.items()}),
+        groups=MappingProxyType(groups),
+        channels=channels,
+        people=MappingProxyType(_people(top.get("people"))),
+        registries=MappingProxyType(_registries(top.get("registries"))),
+        overlay=top.read("overlay", shapes.overlay) or "",
+    )
+    _look_at_names(apps)
+    _look_at_overlays(catalogue, apps)
+    _look_at_workloads(catalogue, apps)
+    return catalogue
+
+
+def _channels(top: Section) -> Channels:
+    value = top.need("channels", "write `channels: {deployments: C0123ABCD}`")
+    section = value.section(("deployments",)) if value else None
+    setting = section.need("deployments", "write the channel's id, as in `C0123ABCD`") if section else None
+    return Channels((shapes.channel(setting) if setting else None) or "")
+
+
+def _groups(value: Value | None) -> dict[str, Group]:
+    found: dict[str, Group] = {}
+    for key, setting in value.entries("release-managers: {slack: S0123ABCD}") if value else []:
+        name = key.name("a group")
+        if name == EVERYONE:
+            key.fault("`everyone` means anyone in the workspace", "name the group otherwise")
+        if name is None:
+            continue
+        section = setting.section(("slack", "members", "github"))
+        if not section.values and (setting.is_mapping or setting.is_empty):
+            setting.fault("nobody is in this group", "write `slack: S0123ABCD` or `members: [U0123ABCD]`")
+        found[name] = _group(name, section)
+    return found
+
+
+def _group(name: str, section: Section) -> Group:
+    return Group(
+        name,
+        slack=section.read("slack", shapes.user_group) or "",
+        members=section.read("members", _members) or (),
+        github=section.read("github", shapes.github_team) or "",
+    )
+
+
+def _members(value: Value) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for item in value.items("[U0123ABCD]"):
+        member = shapes.user(item)
+        if member is not None and member in found:
+            item.fault(f"{quoted(member)} is there twice", "write each member once")
+        if member is not None:
+            found[member] = None
+    return tuple(found)
+
+
+def _people(value: Value | None) -> dict[str, KnownPerson]:
+    """Who is the same human: an identity in two entries would break the checks against approving one's own change."""
+    found: dict[str, KnownPerson] = {}
+    taken: dict[str, str] = {}
+    for key, setting in value.entries("alice: {slack: U0123ABCD, github: alice}") if value else []:
+        name = key.text("alice")
+        if name is None:
+            continue
+        section = setting.section(("slack", "github", "emails"))
+        person = KnownPerson(
+            name,
+            slack=section.read("slack", shapes.user) or "",
+            github=section.read("github", shapes.github_login) or "",
+            emails=section.read("emails", _emails) or (),
+        )
+        for identity in filter(None, (person.slack, person.github, *person.emails)):
+            other = taken.setdefault(identity, name)
+            if other != name:
+                setting.fault(f"{quoted(identity)} is {quoted(other)} too", "write each identity for one person only")
+        found[name] = person
+    return found
+
+
+def _emails(value: Value) -> tuple[str, ...]:
+    return tuple(email for item in value.items("[alice@example.com]") if (email := shapes.email(item)))
+
+
+def _registries(value: Value | None) -> dict[str, RegistryHost]:
+    found: dict[str, RegistryHost] = {}
+    for key, setting in value.entries("registry.example.com: {}") if value else []:
+        host = key.text("registry.example.com")
+        if host is None:
+            continue
+        if not grammar.is_host(host):
+            key.fault("this is not a registry's host name", "write it as images do, as in `registry.example.com`")
+            continue
+        url = setting.section(("url",)).read("url", partial(shapes.registry_url, host=host))
+        usual = _HUB_API if host == grammar.DOCKER_HUB else f"https://{host}"
+        found[host] = RegistryHost(host, url or usual)
+    return found
+
+
+def _environment_names(value: Value, environments: Mapping[str, Environment]) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for item in value.items("[dev, staging, production]"):
+        name = item.text("staging")
+        if name is None:
+            continue
+        if name in names:
+            item.fault(f"{quoted(name)} is there twice", "write it once")
+        elif name not in environments:
+            guesses = grammar.nearest(name, environments, 1)
+            item.fault(
+                f"there is no environment {quoted(name)}", did_you_mean(guesses, "write it below `environments`")
+            )
+        else:
+            names[name] = None
+    return tuple(names)
+
+
+def _apps(
+    value: Value | None, environments: Mapping[str, Environment], workload: Workload
+) -> dict[str, tuple[App, Value]]:
+    found: dict[str, tuple[App, Value]] = {}
+    entries = value.entries("web: {image: registry.example.com/web}") if value else []
+    if value and not entries and (value.is_empty or value.is_mapping):
+        value.fault("there is no app", "write at least one, as in `web: {image: registry.example.com/web}`")
+    for key, setting in entries:
+        name = key.name("an app")
+        if name is not None:
+            found[name] = (_app(name, setting, environments, workload), setting)
+    return found
+
+
+def _app(name: str, value: Value, environments: Mapping[str, Environment], workload: Workload) -> App:
+    section = value.section(_APP_SETTINGS)
+    image = section.need("image", f"write the image's name, as in `image: registry.example.com/{name}`")
+    overlay = section.get("overlay")
+    one_for_each = overlay is not None and overlay.is_mapping
+    return App(
+        name=name,
+        image=(shapes.image(image) if image else None) or "",
+        environments=section.read("environments", lambda setting: _environment_names(setting, environments))
+        or tuple(environments),
+        workload=section.read("workload", shapes.workload) or workload,
+        overlay=("" if one_for_each else section.read("overlay", shapes.overlay)) or "",
+        overlays=MappingProxyType(_overlays(overlay, environments) if overlay and one_for_each else {}),
+        namespace=section.read("namespace", shapes.namespace) or "",
+        channel=section.read("channel", shapes.channel) or "",
+        source=section.read("source", shapes.link) or "",
+        aliases=section.read("aliases", _aliases) or (),
+    )
+
+
+def _aliases(value: Value) -> tuple[str, ...]:
+    return tuple(alias for item in value.items("[website]") if (alias := item.name("an app")))
+
+
+def _overlays(value: Value, environments: Mapping[str, Environment]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, setting in value.entries("staging: apps/web/staging"):
+        name = str(key.node.value)
+        if name not in environments:
+            guesses = grammar.nearest(name, environments, 1)
+            key.fault(f"there is no environment {quoted(name)}", did_you_mean(guesses, "write it below `environments`"))
+        elif path := shapes.overlay(setting):
+            found[name] = path
+    return found
+
+
+def _look_at_names(apps: Mapping[str, tuple[App, Value]]) -> None:
+    taken = dict.fromkeys(apps, "an app")
+    for app, value in apps.values():
+        for alias in app.aliases:
+            if alias in taken:
+                value.fault(f"the alias {quoted(alias)} is {taken[alias]} already", "write another alias")
+            taken[alias] = f"an alias of {app.name}"
+
+
+def _look_at_overlays(catalogue: Catalogue, apps: Mapping[str, tuple[App, Value]]) -> None:
+    """One folder for two environments would put every deployment to the one into the other as well."""
+    owner: dict[str, str] = {}
+    for app, value in apps.values():
+        for name in app.environments:
+            for path in catalogue.overlays(app, catalogue.environments[name]):
+                other = owner.setdefault(path, name)
+                if other != name:
+                    what = f"{other} and {name} have the same overlay, {quoted(path)}"
+                    value.fault(what, "write one that holds `{environment}`, or one for each")
+                    return
+
+
+def _look_at_workloads(catalogue: Catalogue, apps: Mapping[str, tuple[App, Value]]) -> None:
+    """Placeholders make names longer: what they come to must still be names."""
+    for app, value in apps.values():
+        for name in app.environments:
+            workload = catalogue.workload(app, catalogue.environments[name])
+            for what, text in (("workload", workload.name), ("namespace", workload.namespace)):
+                if not grammar.NAME.fullmatch(text):
+                    value.fault(f"its {what} in {name} would be {quoted(text)}", "write a shorter one")
