@@ -1,8 +1,8 @@
 """What a build of an overlay can read, found before anything is rendered.
 
-kustomize lets a kustomization read files in and below its own folder, and other kustomizations by naming their folders. So
-the folders of all kustomizations that are named, with git's tree ids, say whether a build can have changed: that is the
-cache key, and those folders are what has to be exported.
+kustomize lets a kustomization read files in and below its own folder, and other kustomizations by naming their folders.
+So the folders of all kustomizations that are named, with git's tree ids, say whether a build can have changed: that is
+the cache key, and those folders are what has to be exported.
 """
 
 import hashlib
@@ -125,8 +125,7 @@ class _Walk:
     def _probe(self, path: str) -> TreeEntry | None:
         entry = self.tree.entry(path)
         self.probes[path] = _object_id(entry)
-        if entry is not None and entry.mode in _LINKS:
-            raise unsafe(path, f"it is {_LINKS[entry.mode]}, and what that leads to is not read")
+        _refuse_link(entry)
         return entry
 
     def _explain_missing(self, reference: Reference, path: str) -> None:
@@ -134,10 +133,14 @@ class _Walk:
         above = posixpath.dirname(reference.path)
         while above and self.tree.entry(above) is None:
             above = posixpath.dirname(above)
-        if above:
-            self._probe(above)
+        _refuse_link(self.tree.entry(above))
         if reference.use is Use.OBJECTS and looks_remote(reference.written):
             raise remote(reference.written, path)
+
+
+def _refuse_link(entry: TreeEntry | None) -> None:
+    if entry is not None and entry.mode in _LINKS:
+        raise unsafe(entry.path, f"it is {_LINKS[entry.mode]}, and what that leads to is not read")
 
 
 def _object_id(entry: TreeEntry | None) -> str:

@@ -14,7 +14,7 @@ def _one(_value: object) -> int:
 
 
 class Recent(Generic[K, V]):
-    """At most `limit` units of values, one unit each unless `weigh` says otherwise. Safe to use from several threads."""
+    """At most `limit` units of values, one unit each unless `weigh` says otherwise. Safe to use from any thread."""
 
     def __init__(self, limit: int, weigh: Callable[[V], int] = _one) -> None:
         self._limit = limit

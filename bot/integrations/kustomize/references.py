@@ -1,8 +1,8 @@
 """What one kustomization file names, and what of that is refused while it is still text. Pure.
 
-Refused are remote bases (kustomize fetches them: a way for a pull request to make the bot call any address), Helm charts,
-absolute paths, ways out of the repository, and what could hide one of these. Go reads JSON keys whatever their case, so
-`Resources:` works in kustomize: keys are compared without case here.
+Refused are remote bases (kustomize fetches them: a way for a pull request to make the bot call any address), Helm
+charts, absolute paths, ways out of the repository, and what could hide one of these. Go reads JSON keys whatever their
+case, so `Resources:` works in kustomize: keys are compared without case here.
 """
 
 import posixpath
