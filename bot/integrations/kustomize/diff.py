@@ -212,8 +212,19 @@ def _whole(manifest: Manifest) -> Whole:
     return Whole(manifest.ref, _yaml(_hidden(manifest, None, _REDACTED)))
 
 
+class _Dumper(yaml.CSafeDumper):
+    """Text of several lines as lines, so that a diff of a configuration file can be read."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """A string, as a literal block when it has lines."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def _yaml(body: object) -> str:
-    return yaml.dump(body, Dumper=yaml.CSafeDumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
+    return yaml.dump(body, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=200)
 
 
 def _count(number: int, verb: str) -> str:
