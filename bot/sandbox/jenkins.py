@@ -66,7 +66,7 @@ class JenkinsServer:
         self,
         *jobs: Job,
         login: Login = Login(),
-        pace: Pace = Pace(),
+        pace: Pace = Pace(),  # noqa: B008 - it is frozen
         prefix: str = "",
         root_url: str = "",
         anonymous_read: bool = False,
@@ -186,6 +186,8 @@ class JenkinsServer:
 
     def _route(self, request: Request, segments: list[str], body: str) -> Response:
         match segments, request.method:
+            case [], "GET":
+                return HTMLResponse("<!doctype html><title>Jenkins</title><h1>Jenkins</h1>")
             case ["api", "json"], _:
                 return self._json(request, self._root_json(request))
             case ["crumbIssuer", "api", "json"], _:

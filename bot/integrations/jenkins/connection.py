@@ -203,12 +203,13 @@ class Connection(jenkins.Jenkins):  # type: ignore[misc]  # python-jenkins ships
 
     def _exchange(self, request: requests.Request, limit: int) -> Reply:
         """Send and read; Retry for every failure of the transport, DOWN when surely nothing was sent."""
-        deadline = time.monotonic() + CONNECT_TIMEOUT + 2 * self.timeout
+        connecting = min(CONNECT_TIMEOUT, self.timeout)
+        deadline = time.monotonic() + connecting + 2 * self.timeout
         try:
             response = self._session.send(
                 self._session.prepare_request(request),
                 stream=True,
-                timeout=(CONNECT_TIMEOUT, self.timeout),
+                timeout=(connecting, self.timeout),
                 allow_redirects=False,
             )
             return Reply.read(response, limit, deadline)
