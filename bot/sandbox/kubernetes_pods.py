@@ -112,7 +112,7 @@ class Kubelet:
 
 def log(pod: Json, container: str, *, previous: bool) -> str | None:
     """What a container has written; None when there is no such instance."""
-    status = next((c for c in pod.get("status", {}).get("containerStatuses", []) if c["name"] == container), {})
+    status: Json = next((c for c in pod.get("status", {}).get("containerStatuses", []) if c["name"] == container), {})
     if previous and not status.get("lastState"):
         return None
     image = status.get("image", "")
