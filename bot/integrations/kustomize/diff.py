@@ -11,8 +11,9 @@ from bot.integrations.kustomize.manifests import Manifest, ObjectRef, load
 
 _MOST_LINES_COMPARED = 4000  # of one object: difflib is quadratic when little matches
 _MOST_SHOWN = 3  # changes that the summary names
-_MOST_VALUE = 120  # characters of a value in a summary or a field change
+_MOST_VALUE = 200  # characters of a value in a summary or a field change
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_DIGEST_TAIL = re.compile(r"(?<=@sha256:.{12})[0-9a-f]{52}")
 _REDACTED = "(hidden)"
 _BEFORE, _AFTER = "(hidden, before)", "(hidden, after)"
 
@@ -249,11 +250,12 @@ def _told(change: ObjectChange) -> str:
 
 
 def _versions(before: str, after: str) -> tuple[str, str]:
-    """Only the tags, where the repository and everything else stay the same."""
-    left, right = (re.fullmatch(r"(.+):([^:/@]+)(@sha256:[0-9a-f]+)?", image) for image in (before, after))
+    """Only the tags, where the repository stays the same and the tag says that something moved."""
+    left, right = (re.fullmatch(r"([^@]+):([^:/@]+)(@sha256:[0-9a-f]+)?", image) for image in (before, after))
     if left and right and left[1] == right[1] and left[2] != right[2]:
         return left[2], right[2]
-    return before, after
+    shortened = (_DIGEST_TAIL.sub("…", image) for image in (before, after))
+    return next(shortened), next(shortened)
 
 
 def _unified(difference: ManifestDiff) -> Iterator[str]:

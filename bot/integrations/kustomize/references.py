@@ -41,8 +41,11 @@ class Named:
 
 
 # Where kustomize looks before it decides between a local path and something to fetch (its NewRepoSpecFromURL and
-# IsRemoteFile, 5.8): a scheme, a user before a host, GitHub without either. Only a remote one has a query.
-_REMOTE = re.compile(r"\s*([a-z][a-z0-9+.-]*:|[a-z][a-z0-9-]*@|github\.com[/:])|.*[?&](ref|version)=", re.IGNORECASE)
+# IsRemoteFile, 5.8): a scheme, a user before a host, GitHub without either. Only a remote one has a query. A colon with
+# a space after it is YAML, which stands in place of a path where kustomize allows that.
+_REMOTE = re.compile(
+    r"\s*([a-z][a-z0-9+.-]*:(?!\s)|[a-z][a-z0-9-]*@|github\.com[/:])|.*[?&](ref|version)=", re.IGNORECASE
+)
 _HOST_LIKE = re.compile(r"([a-z0-9-]+\.)+[a-z]{2,}(:\d+)?/.+", re.IGNORECASE)
 
 _LISTS = {
@@ -142,15 +145,15 @@ def _texts(value: Node) -> Iterator[str]:
 
 def _source(text: str, path: str) -> str:
     """`[key=]path`, as generators write their files."""
-    if "\n" not in text:
-        _check_local(text, path)
+    _check_local(text, path)
     return text.rpartition("=")[2]
 
 
 def _is_inline(text: str, use: Use, path: str) -> bool:
-    """Whether this is YAML itself and not a path; kustomize takes both, and only a path has no line break."""
-    if "\n" not in text:
+    """Whether this is YAML itself and not a path, where kustomize takes both: only YAML has several lines."""
+    if use is Use.OBJECTS or "\n" not in text.strip():
         return False
+    _check_local(text, path)
     if use is Use.PLUGIN:
         check_plugins(text.encode(), path)
     return True
