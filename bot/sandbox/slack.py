@@ -112,6 +112,8 @@ class SlackServer:
 
     def use_http(self, request_url: str) -> OverHttp:
         """Deliver to this request URL from now on, signed."""
+        if self._http is not None:
+            self._http.close()
         self._http = OverHttp(request_url, self.app, self._state.timing)
         self.workspace.transport = self._http
         return self._http

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from bot.sandbox import slack_payloads as payloads
 from bot.sandbox.slack_blocks import message_faults, view_faults
@@ -30,6 +31,13 @@ from bot.sandbox.slack_payloads import Filled
 from bot.sandbox.slack_state import Draft, State
 
 SLACKBOT = "USLACKBOT"
+
+
+class Mention(NamedTuple):
+    """A message that mentions the bot. Without an event id, the bot is not in that channel and hears nothing."""
+
+    message: Message
+    event_id: str
 
 
 @dataclass
@@ -63,8 +71,8 @@ class Workspace:
 
     def mention(
         self, user: User, channel: Channel | str, text: str, *, thread_ts: str = "", copies: int = 1
-    ) -> tuple[Message, str]:
-        """Write `@locktender …`; returns the message and the event id (`""`: the bot is not there, no event).
+    ) -> Mention:
+        """Write `@locktender …`.
 
         `text` goes after the mention. An event that is not acked comes again, up to three times, in the background.
         """
@@ -72,9 +80,9 @@ class Workspace:
         words = f"<@{self.state.world.app.bot_user_id}> {text}"
         message = self.state.post(where, user.id, Draft(words, thread_ts=thread_ts))
         if not self.state.bot_in(where):
-            return message, ""
+            return Mention(message, "")
         inner = payloads.app_mention(message, user)
-        return message, self._event(inner, shared=where.ext_shared, copies=copies)
+        return Mention(message, self._event(inner, shared=where.ext_shared, copies=copies))
 
     def say(self, user: User, channel: Channel | str, text: str, *, thread_ts: str = "") -> Message:
         """Write something that is not for the bot."""

@@ -57,6 +57,7 @@ class SocketConnection:
         self._dispatch = dispatch
         self._intervals = intervals or Intervals()
         self._link: Link | None = None
+        self._open: set[Link] = set()  # the current one, and those that are being retired
         self._linked = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -99,8 +100,9 @@ class SocketConnection:
         for task in leftovers:
             task.cancel()
         await asyncio.gather(*leftovers, return_exceptions=True)
-        if self._link is not None:
-            await self._link.close()
+        # A task that is cancelled may not have closed its link, or not wholly: closing twice does no harm.
+        await asyncio.gather(*(link.close() for link in self._open))
+        self._open.clear()
         self._link = None
         self._linked.clear()
 
@@ -126,9 +128,9 @@ class SocketConnection:
                     await closing  # only when it is gone is there room for another
             lived = time.monotonic() - link.opened_at
             failures = 0 if lived >= self._intervals.steady else failures + 1
-            if failures:
-                # A connection that ends at once, again and again, must not become a loop as fast as the CPU.
-                await asyncio.sleep(self._pause(failures, None))
+            if failures > 1:
+                # The first is replaced at once; one after the other must not become a loop as fast as the CPU.
+                await asyncio.sleep(self._pause(failures - 1, None))
 
     async def _opened(self) -> Link | OpenError:
         try:
@@ -150,6 +152,7 @@ class SocketConnection:
     def _adopt(self, link: Link) -> None:
         """Make it the current one; the one before is read a little longer, for what Slack has already sent to it."""
         old, self._link = self._link, link
+        self._open.add(link)
         self._links += 1
         self._fatal = False
         self._linked.set()
@@ -159,10 +162,9 @@ class SocketConnection:
 
     def _retire(self, link: Link, *, linger: float) -> asyncio.Task[None]:
         async def retire() -> None:
-            try:
-                await asyncio.sleep(linger)
-            finally:
-                await link.close()
+            await asyncio.sleep(linger)
+            await link.close()
+            self._open.discard(link)
 
         task = asyncio.create_task(retire())
         self._retiring.add(task)

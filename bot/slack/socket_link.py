@@ -107,14 +107,16 @@ class Link:
     ) -> Self:
         """Connect from scratch and wait for hello. OpenError; nothing is left open then."""
         try:
-            async with contextlib.AsyncExitStack() as stack, asyncio.timeout(intervals.opening):
+            async with contextlib.AsyncExitStack() as stack:
                 session = await stack.enter_async_context(aiohttp.ClientSession())
-                url = await _socket_url(session, app_token, api_url)
-                handshake = aiohttp.ClientWSTimeout(ws_close=intervals.close)
-                websocket = await session.ws_connect(
-                    url, autoping=False, proxy=_proxy(url), max_msg_size=0, timeout=handshake
-                )
-                await _hello(websocket)
+                async with asyncio.timeout(intervals.opening):
+                    url = await _socket_url(session, app_token, api_url)
+                    handshake = aiohttp.ClientWSTimeout(ws_close=intervals.close)
+                    websocket = await session.ws_connect(
+                        url, autoping=False, proxy=_proxy(url), max_msg_size=0, timeout=handshake
+                    )
+                    stack.push_async_callback(_shut, websocket, intervals.close)
+                    await _hello(websocket)
                 stack.pop_all()
         except TimeoutError:
             raise OpenError("Slack did not answer in time") from None
@@ -147,11 +149,7 @@ class Link:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            async with asyncio.timeout(self.intervals.close):
-                await self.websocket.close()
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            pass  # it is dead already, which is why it is being closed
+        await _shut(self.websocket, self.intervals.close)
         await self.session.close()
         self._end(Ending.CLOSED)
 
@@ -247,6 +245,13 @@ async def _hello(websocket: aiohttp.ClientWebSocketResponse) -> None:
                 raise OpenError(ending.value, fatal=ending is Ending.DISABLED)
         elif message.type is not WSMsgType.PONG:
             raise OpenError("Slack closed the connection before it said hello")
+
+
+async def _shut(websocket: aiohttp.ClientWebSocketResponse, patience: float) -> None:
+    """Close politely if the other side still answers; a session alone does not free a websocket's connection."""
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(patience):
+            await websocket.close()
 
 
 def _parsed(text: str) -> dict[str, object]:

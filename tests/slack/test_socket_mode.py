@@ -191,7 +191,7 @@ async def test_an_ack_in_flight_during_a_refresh_arrives_once(
     bot.hold.clear()
     asked = asyncio.create_task(ask(slack))
     await until(lambda: bot.handled)
-    await asyncio.to_thread(slack.refresh, lead=0.1)
+    await asyncio.to_thread(slack.refresh, lead=0.4)
     assert connection.state().connected  # there was a new connection before the old one went
     bot.hold.set()
     assert (await asked).text == "did web 1.4.2"

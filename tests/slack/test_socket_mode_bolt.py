@@ -146,7 +146,8 @@ async def test_a_mention_is_an_event_only_where_the_bot_is(slack: SlackServer, a
         slack.workspace.mention, DEVELOPER, DEPLOYMENTS, "deploy web 1.4.2", thread_ts=root.ts
     )
     assert event_id
-    assert await asyncio.to_thread(slack.workspace.mention, DEVELOPER, GENERAL, "deploy web 1.4.2") != ("", "")
+    elsewhere = await asyncio.to_thread(slack.workspace.mention, DEVELOPER, GENERAL, "deploy web 1.4.2")
+    assert elsewhere.event_id == ""
     await asyncio.to_thread(slack.workspace.wait, lambda: heard)
     assert [(one["ts"], one["thread_ts"], one["text"]) for one in heard] == [
         (message.ts, root.ts, f"<@{slack.app.bot_user_id}> deploy web 1.4.2")
