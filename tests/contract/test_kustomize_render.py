@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bot.integrations.kustomize.command import Fence, Stopped, environment, find_command, run
+from bot.integrations.kustomize.command import Fence, Stopped, find_command, run
 from bot.integrations.kustomize.edit import set_image
 from bot.integrations.kustomize.render import KustomizeRenderer, workload_images
 from commands.ports import ImageEdit, Renderer
@@ -108,6 +108,22 @@ def test_several_threads_get_the_same_text(renderer: KustomizeRenderer) -> None:
         thread.join()
     assert len(texts) == 4
     assert len(set(texts)) == 1
+
+
+def test_no_more_builds_run_at_once_than_are_allowed(tmp_path: Path) -> None:
+    busy = str(tmp_path / "busy")
+    text = f"import os,time\nos.mkdir({busy!r})\ntime.sleep(0.05)\nos.rmdir({busy!r})\n"
+    renderer = KustomizeRenderer((str(script(tmp_path, "build", text)),), parallel=1)
+    trees = [repository(f"resources: [../../base]\nnamePrefix: p{number}-\n") for number in range(3)]
+    ends: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda tree=tree: ends.append(renderer.render(tree, OVERLAY).cached)) for tree in trees
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends == [False, False, False]  # a second one at the same time would have failed
 
 
 @pytest.mark.parametrize(
@@ -215,6 +231,11 @@ def test_a_build_that_prints_without_end_is_stopped(tmp_path: Path) -> None:
     assert "printed" in fault.what
 
 
+def test_a_build_that_the_system_kills_has_met_a_limit(tmp_path: Path) -> None:
+    program = script(tmp_path, "build", "import os\nos.kill(os.getpid(), 9)\n")
+    assert run((str(program),), tmp_path, Fence()).stopped is Stopped.MEMORY
+
+
 def test_a_full_error_pipe_blocks_nothing(tmp_path: Path) -> None:
     program = script(tmp_path, "build", "import sys\nsys.stderr.write('x' * 1_000_000)\nprint('ok')\n")
     finished = run((str(program),), tmp_path, Fence(seconds=10))
@@ -231,8 +252,8 @@ def test_a_build_knows_no_token_and_finds_no_program(tmp_path: Path, monkeypatch
     program = script(tmp_path, "build", "import os\nprint(dict(os.environ))\n")
     told = run((str(program),), tmp_path, Fence()).stdout.decode()
     assert "canary" not in told
-    assert environment("/x")["PATH"] == "/nonexistent"
-    assert str(Path.home()) not in told or Path.home() == Path("/")
+    assert "'PATH': '/nonexistent'" in told
+    assert f"'HOME': '{tmp_path}'" in told
 
 
 # ---------------------------------------------------------------- which program
