@@ -1,4 +1,4 @@
-"""Where the cluster scenarios run: the stand-in, or a real API server given by KUBECONFIG. Both are driven over HTTP."""
+"""Where the cluster scenarios run: the stand-in, or the real API server of KUBECONFIG. Both are driven over HTTP."""
 
 import base64
 import contextlib
@@ -38,7 +38,7 @@ class Rig:
     patience: float  # seconds within which any scenario must end
     stand_in: KubernetesServer | None = None
 
-    def cluster(self, *, grace: float = 1.0) -> KubernetesCluster:
+    def cluster(self, *, grace: float = 0.2) -> KubernetesCluster:
         return KubernetesCluster(str(self.kubeconfig), timeout=3.0, grace=grace)
 
     def request(self, tag: str, *, kind: str = "deployment", context: str | None = None) -> RolloutRequest:
@@ -49,7 +49,8 @@ class Rig:
         apply_manifests(self.server, text, manager, namespace=self.namespace, conflicts=conflicts)
 
     def call(self, method: str, path: str, body: Any = None, content: str = "application/json") -> httpx.Response:
-        verify = ssl.create_default_context(cafile=self.server.ca_file or None)
+        tls = self.server.url.startswith("https")
+        verify = ssl.create_default_context(cafile=self.server.ca_file or None) if tls else False
         headers = {"Authorization": f"Bearer {self.server.token}", "Content-Type": content}
         with httpx.Client(base_url=self.server.url, headers=headers, verify=verify, trust_env=False) as client:
             return client.request(method, path, content=json.dumps(body) if body is not None else None)

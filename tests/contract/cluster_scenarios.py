@@ -74,9 +74,11 @@ class ClusterScenarios:
         assert "Container web of pod web-" in end.what
 
     def test_a_failing_old_version_does_not_count_against_the_new_one(self, rig: Rig) -> None:
-        cluster = rig.cluster()
+        cluster, crashing = rig.cluster(grace=60.0), rig.request("1.0-crash")
         rig.apply(manifest("1.0-crash"))
-        rig.watch_to_end(cluster, rig.request("1.0-crash"))
+        look = cluster.rollout(crashing, None, 0)
+        while look.reason is not ReasonCode.CRASH_LOOP:
+            look = cluster.rollout(crashing, look, 1.0)
         rig.apply(manifest("1.0-slow"))
         looks = rig.watch_to_end(cluster, rig.request("1.0-slow"))
         assert looks[-1].state is RolloutState.DONE
@@ -112,13 +114,13 @@ class ClusterScenarios:
 
     def test_a_passed_progress_deadline_fails_and_is_not_believed_after_an_undo(self, rig: Rig) -> None:
         cluster = rig.cluster(grace=3600.0)  # the deadline has to speak, not the crash
-        rig.apply(manifest("1.4.1", progressDeadlineSeconds=2))
+        rig.apply(manifest("1.4.1", progressDeadlineSeconds=1))
         rig.watch_to_end(cluster, rig.request("1.4.1"))
-        rig.apply(manifest("1.0-pull", progressDeadlineSeconds=2))
+        rig.apply(manifest("1.0-pull", progressDeadlineSeconds=1))
         failed = rig.watch_to_end(cluster, rig.request("1.0-pull"))[-1]
         assert failed.state is RolloutState.FAILED
         assert failed.reason is ReasonCode.IMAGE_PULL  # the cause, which says more than the deadline
-        rig.apply(manifest("1.4.1", progressDeadlineSeconds=2))
+        rig.apply(manifest("1.4.1", progressDeadlineSeconds=1))
         looks = rig.watch_to_end(cluster, rig.request("1.4.1"))
         assert looks[-1].state is RolloutState.DONE
 
@@ -165,7 +167,7 @@ class ClusterScenarios:
         rig.call("POST", base, quota).raise_for_status()
         status = {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}
         rig.call("PATCH", f"{base}/small/status", status, "application/merge-patch+json").raise_for_status()
-        rig.apply(manifest("1.4.2", progressDeadlineSeconds=2))
+        rig.apply(manifest("1.4.2", progressDeadlineSeconds=1))
         looks = rig.watch_to_end(rig.cluster(), rig.request("1.4.2"))
         assert any("quota" in look.warning for look in looks[:-1])
         assert looks[-1].reason is ReasonCode.QUOTA
