@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from sqlalchemy.exc import IntegrityError
+
 from commands import policy
 from commands.facts import Facts
 from commands.reasons import Refused
@@ -20,6 +22,20 @@ def answer_once(
     A Refused from `decide` becomes the answer, and an audit row `<action>:refuse`; `decide` must not have written
     anything by then. A crash before the commit leaves nothing: the delivery may come again.
     """
+    try:
+        return _answer(store, facts, asker, action, details, decide)
+    except IntegrityError:
+        # Postgres lets two deliveries of one key decide side by side; the second to commit finds the first's answer.
+        with store.read() as uow:
+            known = uow.answered(asker.delivery_key)
+        if known is None:
+            raise
+        return Answer.from_json(known)
+
+
+def _answer(
+    store: Store, facts: Facts, asker: Asker, action: str, details: Mapping[str, object], decide: Decide
+) -> Answer:
     with store.write() as uow:
         known = uow.answered(asker.delivery_key)
         if known is not None:

@@ -1,0 +1,296 @@
+"""The composition root: the only file that names concrete classes."""
+
+import asyncio
+import contextlib
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import structlog
+import uvicorn
+from prometheus_client import REGISTRY
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot import logs
+from bot.delivery import Delivery
+from bot.desk import Desk
+from bot.engine import Engine
+from bot.factbook import Factbook
+from bot.integrations.cluster import KubernetesCluster
+from bot.integrations.infra_repo import GitInfraRepo
+from bot.integrations.jenkins.pipeline import JenkinsPipeline
+from bot.integrations.kustomize.render import KustomizeRenderer
+from bot.integrations.registry import Endpoint, RegistryClient
+from bot.metrics import StoreCollector
+from bot.schedule import Schedule
+from bot.settings import Settings
+from bot.slack.listeners import BotIdentity, Listeners, build_app
+from bot.slack.outbox import Outbox
+from bot.slack.outbox_rows import OutboxRows
+from bot.slack.people import SlackPeople
+from bot.slack.socket import SocketConnection
+from bot.slack.socket_bolt import bolt_dispatch
+from bot.snapshot import Snapshots
+from bot.steps.base import Reached, World, nothing
+from bot.web import app as web
+from bot.writing import Writing
+from commands.catalogue import App, Catalogue
+from commands.ports import CommitAuthor, Registry
+from commands.reasons import Fault
+from storage import database
+from storage.database import Database
+from storage.unit_of_work import AuditEntry, Store
+
+COMMITTER = CommitAuthor("Locktender", "locktender@localhost")
+SLACK_PATIENCE = 60.0  # seconds for Slack to answer at start before the process gives up and is restarted
+log = structlog.get_logger("app")
+
+
+class StartError(Exception):
+    """The program cannot start: a sentence for whoever started it."""
+
+
+class Program:
+    """Everything one process runs, put together from the settings. Create it inside a running event loop."""
+
+    def __init__(self, settings: Settings, *, reached: Reached = nothing) -> None:
+        self.settings = settings
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.store = Store(Database(settings.database))
+        self.infra = GitInfraRepo(
+            settings.infra_repo_url,
+            settings.infra_repo_branch,
+            settings.home / "git",
+            committer=COMMITTER,
+            token=settings.github_token.get_secret_value(),
+        )
+        token = settings.slack_bot_token.get_secret_value()
+        self.people = SlackPeople(token, settings.slack_api_url)
+        self.slack = AsyncWebClient(token, base_url=settings.slack_api_url, timeout=10)
+        self.pipeline = (
+            JenkinsPipeline(settings.jenkins_url, settings.jenkins_user, settings.jenkins_token.get_secret_value())
+            if settings.jenkins_url
+            else None
+        )
+        self.cluster = KubernetesCluster(settings.kubeconfig) if settings.kubeconfig else None
+        self.engine = Engine(
+            self.store, settings.home, settings.database, executor=_executor(), capacity=settings.capacity
+        )
+        self.outbox = Outbox(OutboxRows(self.store, commit_link(settings)), self.slack)
+        self.factbook = Factbook(self.store, self.infra, self.people, Snapshots())
+        self._registries: dict[tuple[str, str], RegistryClient] = {}
+        writing = Writing(self.infra, KustomizeRenderer(), self.people, self._registry, self.factbook.head)
+        world = World(
+            writing=writing,
+            pipeline=self.pipeline,
+            cluster=self.cluster,
+            in_force=self.factbook.in_force,
+            pushed=self.factbook.pushed,
+            changed=self.outbox.poke,
+        )
+        self.delivery = Delivery(self.store, world, reached=reached)
+        self.listeners = Listeners(
+            Desk(self.store, self.factbook.facts, self.engine.poke), self.store, self.outbox.poke
+        )
+        self.schedule = Schedule()
+        self.socket: SocketConnection | None = None
+        self.ready = False
+
+    async def start(self) -> uvicorn.Server:
+        """Start everything but the web server, which is returned ready to serve. Raises StartError."""
+        await asyncio.to_thread(self._open_store)
+        identity = await self._identity()
+        self.factbook.team_id = identity.team_id
+        await asyncio.to_thread(self.factbook.restore)
+        await asyncio.to_thread(self.factbook.refresh)
+        await asyncio.to_thread(self.engine.start, self.delivery)
+        if self.store.database.is_sqlite:
+            await asyncio.to_thread(self.outbox.reclaim)
+        self.outbox.start()
+        bolt = build_app(self.listeners, identity, self.slack)
+        if self.settings.socket_mode:
+            app_token = self.settings.slack_app_token.get_secret_value()
+            self.socket = SocketConnection(app_token, self.settings.slack_api_url, bolt_dispatch(bolt))
+            self.socket.start()
+        self._plan()
+        await asyncio.to_thread(self._record, "bot:start")
+        secret = self.settings.slack_signing_secret.get_secret_value()
+        app = web.create(bolt, secret, self.troubles)
+        REGISTRY.register(StoreCollector(self.store, lambda: self.engine.running))
+        self.ready = True
+        config = uvicorn.Config(
+            app,
+            host=self.settings.host,
+            port=self.settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+        return _Server(config)
+
+    async def stop(self) -> None:
+        """Take nothing new, let what runs reach its record, send what is due, close."""
+        self.ready = False
+        if self.socket is not None:
+            await self.socket.stop(drain=3.0)
+        await asyncio.to_thread(self.schedule.stop)
+        await asyncio.to_thread(self.engine.stop, 10.0)
+        await asyncio.to_thread(self._record, "bot:stop")
+        await self.outbox.stop(drain=5.0)
+        await asyncio.to_thread(self.listeners.close)
+        if self.slack.session is not None:
+            await self.slack.session.close()
+        if self.pipeline is not None:
+            self.pipeline.close()
+        if self.cluster is not None:
+            self.cluster.close()
+        for client in self._registries.values():
+            client.close()
+        self.store.database.close()
+
+    def troubles(self) -> list[str]:
+        """Why commands would not work now, a sentence each."""
+        found = []
+        try:
+            self.store.database.ping()
+        except Exception as error:  # readiness must answer whatever is wrong with the database
+            found.append(f"The database does not answer ({type(error).__name__}).")
+        if not self.ready:
+            found.append("The program is starting or stopping.")
+        if self.socket is not None and not self.socket.state().connected:
+            found.append(f"Slack is not connected: {self.socket.state().reason or 'connecting'}.")
+        if self.factbook.trouble:
+            found.append(f"The infra-repo cannot be read: {self.factbook.trouble}")
+        if self.factbook.in_force().catalogue is None:
+            found.append(self.factbook.in_force().problem)
+        return found
+
+    # ------------------------------------------------------------ parts
+
+    def _open_store(self) -> None:
+        engine = self.store.database.engine
+        if self.store.database.is_sqlite:
+            database.upgrade(engine)
+        elif not database.is_current(engine):
+            raise StartError("The database's schema is not this version's: run `locktender db upgrade` first.")
+
+    async def _identity(self) -> BotIdentity:
+        """Ask Slack who we are, patiently while it cannot be reached."""
+        deadline = asyncio.get_running_loop().time() + SLACK_PATIENCE
+        while True:
+            try:
+                answer = await self.slack.auth_test()
+            except SlackApiError as error:
+                code = error.response.get("error", "unknown")
+                raise StartError(
+                    f"Slack does not accept SLACK_BOT_TOKEN ({code}): reinstall the app and copy the new token."
+                ) from error
+            except (OSError, TimeoutError) as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise StartError(
+                        f"Slack could not be reached at {self.settings.slack_api_url}: check the network and the proxy."
+                    ) from error
+                log.warning("app.slack_unreachable", error=type(error).__name__)
+                await asyncio.sleep(1)
+            else:
+                token = self.settings.slack_bot_token.get_secret_value()
+                return BotIdentity(
+                    str(answer["team_id"]), str(answer["user_id"]), str(answer.get("bot_id") or ""), token
+                )
+
+    def _plan(self) -> None:
+        seconds = self.settings.poll_seconds
+        self.schedule.every("infra-repo", timedelta(seconds=seconds), self.factbook.refresh)
+        self.schedule.every("deliveries", timedelta(hours=1), self._forget)
+        self.schedule.every("git-tidy", timedelta(hours=24), self.infra.tidy, first_in=timedelta(hours=1))
+        self.schedule.every("engine-tidy", timedelta(hours=6), self.engine.forget, first_in=timedelta(minutes=10))
+        self.schedule.start()
+
+    def _forget(self) -> None:
+        with self.store.write() as uow:
+            uow.forget_deliveries()
+
+    def _record(self, action: str) -> None:
+        with self.store.write() as uow:
+            uow.audit(AuditEntry(action, details={"executor": self.engine.executor}))
+
+    def _registry(self, known: Catalogue, app: App) -> Registry | None:
+        """The client for an app's registry. Credentials go to REGISTRY_URL's host alone."""
+        host = known.registry(app)
+        if host is None:
+            return None
+        key = (host.host, host.url)
+        if key not in self._registries:
+            mine = self.settings.registry_url
+            trusted = bool(mine) and urlsplit(mine).netloc == urlsplit(host.url).netloc
+            user = self.settings.registry_user if trusted else ""
+            password = self.settings.registry_password.get_secret_value() if trusted else ""
+            self._registries[key] = RegistryClient({host.host: Endpoint(host.url, user, password)})
+        return self._registries[key]
+
+
+async def run(settings: Settings, *, reached: Reached = nothing) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError when the program cannot start."""
+    logs.configure(settings.log_level)
+    try:
+        program = Program(settings, reached=reached)
+    except Fault as fault:
+        raise StartError(f"{fault.what} {fault.next_step}") from fault
+    server = await program.start()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    log.info("app.started", host=settings.host, port=settings.port, socket_mode=settings.socket_mode)
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    log.info("app.stopping")
+    server.should_exit = True
+    await serving
+    stopping.cancel()
+    await program.stop()
+    log.info("app.stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: `run` has its own, and drains more than connections."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def commit_link(settings: Settings) -> "_CommitLink":
+    """How to link a commit, from GITHUB_REPOSITORY or an https infra-repo on a host that is known to have pages."""
+    if settings.github_repository:
+        host = urlsplit(settings.github_api_url).hostname or "api.github.com"
+        web_host = "github.com" if host == "api.github.com" else host
+        return _CommitLink(f"https://{web_host}/{settings.github_repository}/commit/")
+    match = re.fullmatch(
+        r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)(github\.com|gitlab\.com)[/:](.+?)(?:\.git)?/?",
+        settings.infra_repo_url,
+    )
+    return _CommitLink(f"https://{match.group(1)}/{match.group(2)}/commit/" if match else "")
+
+
+class _CommitLink:
+    """From a commit id to its page; empty when nobody knows where pages are."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __call__(self, sha: str) -> str:
+        return f"{self._prefix}{sha}" if self._prefix else ""
+
+
+def _executor() -> str:
+    """A name of this process's own: a replica that comes back must not take over a living one's work by name."""
+    return f"{socket.gethostname()}-{uuid4().hex[:8]}"

@@ -1,0 +1,217 @@
+"""What the bot knows without asking: the catalogue in force, what git says, who is in which group.
+
+Kept fresh by a thread, so that a command is decided in milliseconds; everything carries its age, and what is too old
+counts as unknown.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from types import MappingProxyType
+
+import structlog
+
+from commands.catalogue import Catalogue
+from commands.catalogue_faults import Faults
+from commands.catalogue_reader import read
+from commands.facts import CatalogueInForce, Facts
+from commands.ports import ImageSnapshot, InfraRepo, People, Tree
+from commands.reasons import Fault, ReasonCode, Refused
+from storage.models import CatalogueVersion, Target
+from storage.unit_of_work import AuditEntry, Note, Store
+
+FILE = "locktender.yaml"
+log = structlog.get_logger("factbook")
+
+ReadImages = Callable[[Tree, Catalogue], ImageSnapshot]
+
+
+class Factbook:
+    """One per process. `refresh` may be called from any thread; `facts` never waits."""
+
+    def __init__(self, store: Store, infra: InfraRepo, people: People, images: ReadImages) -> None:
+        self._store = store
+        self._infra = infra
+        self._people = people
+        self._images = images
+        self.team_id = ""
+        """The bot's own workspace, once Slack has said which; requests from others are refused."""
+        self._refreshing = threading.Lock()
+        self._in_force = CatalogueInForce()
+        self._snapshot: ImageSnapshot | None = None
+        self._read_at = float("-inf")
+        self._groups: Mapping[str, frozenset[str]] = MappingProxyType({})
+        self._seen = ""
+        self._blob = b""
+        self.trouble = ""
+        """Why the infra-repo could not be read at the last try; empty when it could."""
+
+    def restore(self) -> None:
+        """Take the last good catalogue from the database: a restart while the newest is broken changes nothing."""
+        with self._store.read() as uow:
+            stored = uow.last_good_catalogue()
+        if stored is None:
+            return
+        catalogue = read(stored.source.encode())
+        if isinstance(catalogue, Catalogue):
+            self._in_force = CatalogueInForce(catalogue, commit=stored.commit, newest=stored.commit)
+
+    def facts(self) -> Facts:
+        """Everything a decision needs, as known now."""
+        return Facts(
+            in_force=self._in_force,
+            snapshot=self._snapshot,
+            snapshot_age=timedelta(seconds=min(time.monotonic() - self._read_at, 1e9)),
+            groups=self._groups,
+            team_id=self.team_id,
+        )
+
+    def in_force(self) -> CatalogueInForce:
+        """The catalogue, for a delivery that acts now."""
+        return self._in_force
+
+    def head(self) -> str:
+        """A head that is at most as old as the last refresh; fetched when there was none, or the last one failed."""
+        head = self._infra.head()
+        if head is None or self.trouble:
+            return self._infra.refresh()
+        return head
+
+    def refresh(self) -> None:
+        """Fetch the branch and look at what is new. Never raises for the world's sake: `trouble` says what is wrong."""
+        with self._refreshing:
+            try:
+                self._look(self._infra.refresh())
+                self._read_at = time.monotonic()
+                self.trouble = ""
+            except Fault as fault:
+                if self.trouble != fault.what:
+                    log.warning("factbook.infra_repo", reason=str(fault.reason), what=fault.what)
+                self.trouble = fault.what
+                if self._in_force.catalogue is None:
+                    self._in_force = CatalogueInForce(
+                        reason=fault.reason, problem=fault.what, next_step=fault.next_step
+                    )
+            self._groups = self._read_groups()
+
+    def pushed(self, head: str) -> None:
+        """Our own commit became the head: look at it soon, without the network."""
+        if not self._refreshing.acquire(blocking=False):
+            return  # a refresh is under way; it sees this head or the next one does
+        try:
+            self._look(head)
+        except Fault as fault:
+            log.warning("factbook.after_push", reason=str(fault.reason))
+        finally:
+            self._refreshing.release()
+
+    # ------------------------------------------------------------ looking
+
+    def _look(self, head: str) -> None:
+        if head == self._seen:
+            return
+        tree = self._infra.tree(head)
+        self._read_catalogue(tree)
+        if self._in_force.catalogue is not None:
+            self._snapshot = self._images(tree, self._in_force.catalogue)
+        self._seen = head
+
+    def _read_catalogue(self, tree: Tree) -> None:
+        try:
+            source = tree.read(FILE)
+        except Refused as fault:
+            self._refuse(tree.commit, b"", (f"{FILE}: {fault.what}",))
+            return
+        if source is None:
+            self._refuse(
+                tree.commit,
+                b"",
+                (f"{FILE}: there is no such file at the root of the infra-repo's branch; add one, see the README",),
+                reason=ReasonCode.CATALOGUE_MISSING,
+            )
+            return
+        if source == self._blob and self._in_force.catalogue is not None and not self._in_force.faults:
+            self._in_force = CatalogueInForce(
+                self._in_force.catalogue, commit=self._in_force.commit, newest=tree.commit
+            )
+            return
+        found = read(source)
+        if isinstance(found, Faults):
+            self._refuse(tree.commit, source, tuple(str(one) for one in found.faults))
+            return
+        self._blob = source
+        self._accept(tree.commit, source, found)
+
+    def _accept(self, commit: str, source: bytes, catalogue: Catalogue) -> None:
+        mended = bool(self._in_force.faults)
+        self._in_force = CatalogueInForce(catalogue, commit=commit, newest=commit)
+        with self._store.write() as uow:
+            stored = uow.last_good_catalogue()
+            if stored is not None and stored.source.encode() == source and not mended:
+                return
+            if uow.session.get(CatalogueVersion, commit) is None:
+                uow.session.add(CatalogueVersion(commit=commit, source=source.decode(), valid=True, seen_at=uow.now))
+            uow.audit(AuditEntry("catalogue:load", details={"commit": commit}))
+            if mended:
+                text = f"`{FILE}` is in order again as of `{commit[:7]}`; it is in force now."
+                note = Note(
+                    f"catalogue:{commit}", Target.CHANNEL, {"text": text}, channel=catalogue.channels.deployments
+                )
+                uow.send(note)
+        log.info("factbook.catalogue_loaded", commit=commit)
+
+    def _refuse(
+        self,
+        commit: str,
+        source: bytes,
+        faults: tuple[str, ...],
+        *,
+        reason: ReasonCode = ReasonCode.CATALOGUE_INVALID,
+    ) -> None:
+        """Keep the last good catalogue in force, and say once per commit what is wrong with the new one."""
+        last = self._in_force.catalogue
+        count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        self._in_force = CatalogueInForce(
+            last,
+            commit=self._in_force.commit,
+            newest=commit,
+            faults=faults,
+            reason=reason,
+            problem=f"`{FILE}` in the infra-repo at `{commit[:7]}` has {count}, and there is no earlier good version.",
+            next_step="Mend the file: the faults are listed below. It is read again within seconds.",
+        )
+        with self._store.write() as uow:
+            if uow.session.get(CatalogueVersion, commit) is not None:
+                return
+            text = "\n".join(faults)
+            uow.session.add(
+                CatalogueVersion(
+                    commit=commit,
+                    source=source.decode(errors="replace"),
+                    valid=False,
+                    faults=text,
+                    seen_at=uow.now,
+                )
+            )
+            uow.audit(
+                AuditEntry(
+                    "catalogue:refuse", reason_code=reason, details={"commit": commit, "faults": list(faults[:50])}
+                )
+            )
+            if last is not None:
+                told = (
+                    f"The new `{FILE}` at `{commit[:7]}` has {count} and is not in force. The last good version stays, "
+                    "and environments with approvals are closed until it is mended."
+                )
+                channel = last.channels.deployments
+                uow.send(Note(f"catalogue:{commit}", Target.CHANNEL, {"text": told, "quote": text}, channel=channel))
+        log.warning("factbook.catalogue_refused", commit=commit, faults=len(faults))
+
+    def _read_groups(self) -> Mapping[str, frozenset[str]]:
+        catalogue = self._in_force.catalogue
+        if catalogue is None:
+            return MappingProxyType({})
+        wanted = [group.slack for group in catalogue.groups.values() if group.slack]
+        found = {group: members for group in wanted if (members := self._people.members(group)) is not None}
+        return MappingProxyType(found)

@@ -1,0 +1,195 @@
+"""The only reader of the environment. Every fault is reported at once, at start."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Settings(BaseSettings):
+    """What the program needs to know from its environment. Addresses and secrets only: rules are in locktender.yaml."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    slack_bot_token: SecretStr = Field(alias="SLACK_BOT_TOKEN")
+    slack_signing_secret: SecretStr = Field(default=SecretStr(""), alias="SLACK_SIGNING_SECRET")
+    slack_app_token: SecretStr = Field(default=SecretStr(""), alias="SLACK_APP_TOKEN")
+    slack_api_url: str = Field(default="https://slack.com/api/", alias="SLACK_API_URL")
+
+    infra_repo_url: str = Field(alias="INFRA_REPO_URL")
+    infra_repo_branch: str = Field(default="main", alias="INFRA_REPO_BRANCH")
+    github_repository: str = Field(default="", alias="GITHUB_REPOSITORY")
+    github_api_url: str = Field(default="https://api.github.com", alias="GITHUB_API_URL")
+    github_token: SecretStr = Field(default=SecretStr(""), alias="GITHUB_TOKEN")
+
+    jenkins_url: str = Field(default="", alias="JENKINS_URL")
+    jenkins_user: str = Field(default="", alias="JENKINS_USER")
+    jenkins_token: SecretStr = Field(default=SecretStr(""), alias="JENKINS_TOKEN")
+
+    registry_url: str = Field(default="", alias="REGISTRY_URL")
+    registry_user: str = Field(default="", alias="REGISTRY_USER")
+    registry_password: SecretStr = Field(default=SecretStr(""), alias="REGISTRY_PASSWORD")
+    """Sent to REGISTRY_URL's host and no other, whatever locktender.yaml names."""
+
+    kubeconfig: str = Field(default="", alias="KUBECONFIG")
+
+    home: Path = Field(default=Path("./var"), alias="LOCKTENDER_HOME")
+    database_url: SecretStr = Field(default=SecretStr(""), alias="DATABASE_URL")
+    host: str = Field(default="127.0.0.1", alias="LOCKTENDER_HOST")
+    port: int = Field(default=3000, ge=0, le=65535, alias="LOCKTENDER_PORT")
+    public_url: str = Field(default="", alias="LOCKTENDER_PUBLIC_URL")
+
+    log_level: Annotated[str, NoDecode] = Field(default="info", alias="LOCKTENDER_LOG_LEVEL")
+    """debug, info (default), warning or error: info has one line per step of a deployment."""
+    poll_seconds: float = Field(default=10.0, ge=0.2, le=600, alias="LOCKTENDER_POLL_SECONDS")
+    """Seconds between looks at the infra-repo's branch; 10 finds a new locktender.yaml before a person wonders."""
+    capacity: int = Field(default=20, ge=1, le=200, alias="LOCKTENDER_CAPACITY")
+    """Deployments that one process runs at once; the rest wait in the queue."""
+
+    @field_validator("slack_bot_token")
+    @classmethod
+    def _bot_token(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith("xoxb-"):
+            raise ValueError("a bot token starts with xoxb-; copy it from OAuth & Permissions in the app's settings")
+        return value
+
+    @field_validator("slack_app_token")
+    @classmethod
+    def _app_token(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith("xapp-"):
+            raise ValueError("an app-level token starts with xapp-; make one with connections:write, or leave it out")
+        return value
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _slack_url(cls, value: str) -> str:
+        _check_url(value)
+        if not value.endswith("/api/"):
+            raise ValueError("it must end in /api/")
+        return value
+
+    @field_validator("infra_repo_url")
+    @classmethod
+    def _repo_url(cls, value: str) -> str:
+        scheme = urlsplit(value).scheme
+        scp_like = "://" not in value and "@" in value and ":" in value
+        if scheme not in {"https", "ssh", "file", "http"} and not scp_like and not value.startswith("/"):
+            raise ValueError("use an https://, ssh:// or file:// address, or git@host:owner/repo")
+        if scheme == "http" and urlsplit(value).hostname not in LOOPBACK:
+            raise ValueError("plain http would send the token readable to everyone; use https")
+        return value
+
+    @field_validator("github_api_url", "public_url")
+    @classmethod
+    def _urls(cls, value: str) -> str:
+        if value:
+            _check_url(value)
+        return value.rstrip("/")
+
+    @field_validator("jenkins_url")
+    @classmethod
+    def _jenkins(cls, value: str) -> str:
+        """Plain http is taken here: many a Jenkins has nothing else inside the company network."""
+        if value and (urlsplit(value).scheme not in {"https", "http"} or not urlsplit(value).hostname):
+            raise ValueError("it must be an http or https address")
+        return value.rstrip("/")
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError("use debug, info, warning or error")
+        return value.lower()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` passes in: no .env file is picked up from wherever the program was started."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @property
+    def socket_mode(self) -> bool:
+        """True when commands come over Socket Mode, False when over HTTP."""
+        return bool(self.slack_app_token.get_secret_value())
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.home.resolve()}/locktender.db"
+
+
+@dataclass(frozen=True)
+class SettingsFault:
+    """One thing wrong with the environment."""
+
+    variable: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.what}" if self.variable else self.what
+
+
+class SettingsError(Exception):
+    """Everything wrong with the environment, at once."""
+
+    def __init__(self, faults: tuple[SettingsFault, ...]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = faults
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment. Raises SettingsError with every fault; values of secrets are never in it."""
+    values = os.environ if environment is None else environment
+    aliases = [field.alias for field in Settings.model_fields.values() if field.alias]
+    known: dict[str, Any] = {alias: values[alias] for alias in aliases if values.get(alias)}
+    faults = list(_together(known))
+    try:
+        settings = Settings(**known)
+    except ValidationError as error:
+        faults = [_fault(one) for one in error.errors(include_input=False)] + faults
+        raise SettingsError(tuple(faults)) from None
+    if faults:
+        raise SettingsError(tuple(faults))
+    return settings
+
+
+def _together(known: Mapping[str, Any]) -> Iterator[SettingsFault]:
+    """What only two variables together can get wrong."""
+    if not {"SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET"} & known.keys():
+        yield SettingsFault(
+            "SLACK_APP_TOKEN",
+            "set it for Socket Mode (nothing to open to the internet), or SLACK_SIGNING_SECRET for HTTP",
+        )
+    if "JENKINS_URL" in known:
+        for name in ("JENKINS_USER", "JENKINS_TOKEN"):
+            if name not in known:
+                yield SettingsFault(name, "it is needed with JENKINS_URL: a user with an API token")
+
+
+def _fault(error: Any) -> SettingsFault:  # noqa: ANN401 - pydantic's error details
+    variable = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "missing":
+        return SettingsFault(variable, "it is not set, and there is no default")
+    return SettingsFault(variable, str(error["msg"]).removeprefix("Value error, "))
+
+
+def _check_url(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ValueError("it must be an http or https address")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("plain http would send secrets readable to everyone; use https")

@@ -1,0 +1,223 @@
+"""Sends what the database says is to be sent: cards, then messages; at least once, and found again if it was sent.
+
+A row is leased before Slack is called and recorded after. A crash in between leaves an attempt without a record: the
+next one looks in the channel for a message with this deployment's metadata before it posts.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from typing import Any, cast
+
+import aiohttp
+import structlog
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.webhook.async_client import AsyncWebhookClient
+
+from bot.slack.cards import SlackMessage, thread_message
+from bot.slack.outbox_rows import SENT, CardJob, NoteJob, OutboxRows
+from storage.models import Target
+
+LOOK_EVERY = 1.0
+METADATA = "locktender_deployment"
+NOTE_METADATA = "locktender_note"
+log = structlog.get_logger("outbox")
+
+
+class Outbox:
+    """One task per process; replicas share the rows by leases. All methods belong to one event loop but `poke`."""
+
+    def __init__(self, rows: OutboxRows, client: AsyncWebClient) -> None:
+        self._rows = rows
+        self._client = client
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def reclaim(self) -> None:
+        """At the start of the only process: send what a dead one had taken."""
+        self._rows.reclaim()
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._run(), name="outbox")
+
+    def poke(self) -> None:
+        """There may be something to send. Callable from any thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake.set)
+
+    async def stop(self, drain: float = 5.0) -> None:
+        """Send what is due, for up to `drain` seconds; the rest waits in the database."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            try:
+                await asyncio.wait_for(self._task, timeout=drain)
+            except TimeoutError:
+                log.info("outbox.left_for_later")
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                busy = await self.once()
+            except Exception:  # the edge of the task: a database hiccup or a defect must not end all messages
+                log.exception("outbox.round_failed")
+                busy = False
+                await asyncio.sleep(LOOK_EVERY)
+            if self._stopping and not busy:
+                return
+            if not busy:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), timeout=LOOK_EVERY)
+                self._wake.clear()
+
+    async def once(self) -> bool:
+        """One round: lease what is due and send it. True when there was something."""
+        cards, notes = await asyncio.to_thread(self._rows.lease)
+        await asyncio.gather(*(self._card(job) for job in cards))
+        for note in notes:  # one after another: replies in a thread keep their order
+            await self._note(note)
+        return bool(cards or notes)
+
+    # ------------------------------------------------------------ cards
+
+    async def _card(self, job: CardJob) -> None:
+        shown = _hash(job.message)
+        if job.ts and shown == job.shown:
+            await asyncio.to_thread(self._rows.card_sent, job, job.ts, shown)
+            return
+        try:
+            ts = await self._post_card(job)
+        except SlackApiError as error:
+            await asyncio.to_thread(self._rows.card_failed, job, _code(error), _retry_after(error, job.attempts))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            await asyncio.to_thread(self._rows.card_failed, job, type(error).__name__, _backoff(job.attempts))
+        else:
+            SENT.labels("sent").inc()
+            await asyncio.to_thread(self._rows.card_sent, job, ts, shown)
+
+    async def _post_card(self, job: CardJob) -> str:
+        common: dict[str, Any] = {
+            "channel": job.channel,
+            "text": job.message.text,
+            "blocks": list(job.message.blocks),
+            "metadata": {"event_type": METADATA, "event_payload": {"deployment_id": job.deployment_id}},
+        }
+        ts = job.ts
+        if not ts and job.attempts:
+            ts = await self._find_card(job)
+        if ts:
+            try:
+                await self._client.chat_update(ts=ts, **common)
+            except SlackApiError as error:
+                if _code(error) != "message_not_found":
+                    raise
+            else:
+                return ts
+        answer = await self._client.chat_postMessage(unfurl_links=False, unfurl_media=False, **common)
+        return str(answer["ts"])
+
+    async def _find_card(self, job: CardJob) -> str:
+        """A card that an earlier attempt posted without living to record it; empty when there is none."""
+        try:
+            answer = await self._client.conversations_history(
+                channel=job.channel,
+                oldest=f"{job.requested_at.timestamp() - 5:.6f}",
+                limit=200,
+                include_all_metadata=True,
+            )
+        except SlackApiError as error:
+            if _code(error) != "missing_scope":
+                raise
+            log.warning("outbox.cannot_look_for_cards", scope="channels:history")
+            return ""
+        for message in answer.get("messages") or ():
+            payload = (message.get("metadata") or {}).get("event_payload") or {}
+            if payload.get("deployment_id") == job.deployment_id:
+                return str(message["ts"])
+        return ""
+
+    # ------------------------------------------------------------ messages
+
+    async def _note(self, job: NoteJob) -> None:
+        message = thread_message(job.body)
+        try:
+            ts = await self._send(job, message)
+        except SlackApiError as error:
+            await asyncio.to_thread(self._rows.note_failed, job, _code(error), _retry_after(error, job.attempts))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            await asyncio.to_thread(self._rows.note_failed, job, type(error).__name__, _backoff(job.attempts))
+        else:
+            SENT.labels("sent").inc()
+            await asyncio.to_thread(self._rows.note_sent, job, ts)
+
+    async def _send(self, job: NoteJob, message: SlackMessage) -> str:
+        blocks = list(job.body.get("blocks") or message.blocks)
+        text = str(job.body.get("fallback") or message.text)
+        if job.target is Target.RESPONSE:
+            webhook = AsyncWebhookClient(job.url)
+            replace = bool(job.body.get("replace"))
+            sent = await webhook.send(text=text, blocks=blocks, response_type="ephemeral", replace_original=replace)
+            if sent.status_code >= 500 or sent.status_code == 429:
+                raise aiohttp.ClientError(f"response_url answered {sent.status_code}")
+            return ""
+        if job.target is Target.EPHEMERAL:
+            await self._client.chat_postEphemeral(
+                channel=job.channel, user=job.user_id, text=text, blocks=blocks, thread_ts=job.thread_ts or None
+            )
+            return ""
+        key = f"{job.deployment_id}:{job.id}"
+        if job.attempts and job.target is Target.THREAD and (ts := await self._find_reply(job, key)):
+            return ts
+        answer = await self._client.chat_postMessage(
+            channel=job.channel,
+            text=text,
+            blocks=blocks,
+            thread_ts=job.thread_ts or None,
+            unfurl_links=False,
+            unfurl_media=False,
+            metadata={"event_type": NOTE_METADATA, "event_payload": {"key": key}},
+        )
+        return str(answer["ts"])
+
+    async def _find_reply(self, job: NoteJob, key: str) -> str:
+        try:
+            answer = await self._client.conversations_replies(
+                channel=job.channel, ts=job.thread_ts, limit=200, include_all_metadata=True
+            )
+        except SlackApiError as error:
+            if _code(error) != "missing_scope":
+                raise
+            return ""
+        for message in answer.get("messages") or ():
+            payload = (message.get("metadata") or {}).get("event_payload") or {}
+            if payload.get("key") == key:
+                return str(message["ts"])
+        return ""
+
+
+def _hash(message: SlackMessage) -> str:
+    return hashlib.sha256(json.dumps([message.text, message.blocks]).encode()).hexdigest()
+
+
+def _code(error: SlackApiError) -> str:
+    answer = cast("Any", error.response)
+    return str(answer.get("error", "unknown")) if answer is not None else "unknown"
+
+
+def _retry_after(error: SlackApiError, attempts: int) -> float:
+    headers = getattr(error.response, "headers", None) or {}
+    said = headers.get("Retry-After") or headers.get("retry-after")
+    if said is not None and str(said).isdigit():
+        return float(said)
+    return _backoff(attempts)
+
+
+def _backoff(attempts: int) -> float:
+    return min(0.5 * 2.0**attempts, 30.0)

@@ -1,0 +1,225 @@
+"""The database side of the outbox: which cards and messages are due, who has taken them, what became of them."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import func, select
+
+from bot.slack.cards import CommitLink, SlackMessage, deployment_card
+from storage.models import Card, Deployment, Message, Target
+from storage.phases import Phase
+from storage.unit_of_work import Store, UnitOfWork
+
+LEASE = timedelta(seconds=30)
+"""How long a row belongs to whoever took it; longer than one call to Slack may last."""
+UPDATE_GAP = timedelta(seconds=1)
+"""Between two updates of one card: chat.update allows about 50 a minute, and nobody reads faster."""
+BATCH = 20
+GIVE_UP_AFTER = 12
+HOPELESS = {
+    "channel_not_found",
+    "not_in_channel",
+    "is_archived",
+    "invalid_auth",
+    "account_inactive",
+    "token_revoked",
+    "missing_scope",
+    "user_not_in_channel",
+    "user_not_found",
+    "invalid_blocks",
+    "restricted_action",
+}
+"""Errors that a person has to mend first: looked at again every minute."""
+SENT = Counter("locktender_slack_messages_total", "Messages sent to Slack, by outcome", ["outcome"])
+log = structlog.get_logger("outbox")
+
+
+@dataclass(frozen=True)
+class CardJob:
+    """A card to post (no `ts`) or to update."""
+
+    deployment_id: str
+    channel: str
+    ts: str
+    attempts: int
+    shown: str
+    requested_at: datetime
+    revision: int
+    message: SlackMessage
+
+
+@dataclass(frozen=True)
+class NoteJob:
+    """A message to send."""
+
+    id: int
+    target: Target
+    deployment_id: str
+    channel: str
+    user_id: str
+    thread_ts: str
+    url: str
+    attempts: int
+    body: dict[str, Any]
+
+
+class OutboxRows:
+    """Leases rows and records what became of them. Blocks: called in a worker thread."""
+
+    def __init__(self, store: Store, commit_link: CommitLink) -> None:
+        self._store = store
+        self._commit_link = commit_link
+
+    def reclaim(self) -> None:
+        """At the start of the only process: whatever was leased was leased by a dead one."""
+        card, message = cast("Any", Card), cast("Any", Message)
+        with self._store.write() as uow:
+            for row in uow.session.scalars(select(Card).where(card.behind)):
+                row.not_before = uow.now
+            for note in uow.session.scalars(select(Message).where(message.waiting)):
+                note.not_before = uow.now
+
+    def lease(self) -> tuple[list[CardJob], list[NoteJob]]:
+        """What is due, taken for LEASE: a crash before the record makes it due again then."""
+        with self._store.read() as uow:
+            due = self._due(uow)
+        if not due:
+            return [], []
+        with self._store.write() as uow:
+            return self._lease_cards(uow), self._lease_notes(uow)
+
+    def _due(self, uow: UnitOfWork) -> bool:
+        card, message = cast("Any", Card), cast("Any", Message)
+        cards = select(card.deployment_id).where(card.behind, card.not_before <= uow.now).limit(1)
+        notes = select(message.id).where(message.waiting, message.not_before <= uow.now).limit(1)
+        return uow.session.execute(cards).first() is not None or uow.session.execute(notes).first() is not None
+
+    def _lease_cards(self, uow: UnitOfWork) -> list[CardJob]:
+        table = cast("Any", Card)
+        query = select(Card).where(table.behind, table.not_before <= uow.now).order_by(table.not_before).limit(BATCH)
+        jobs = []
+        for card in uow.session.scalars(self._locked(query)):
+            deployment = uow.deployment(card.deployment_id)
+            if deployment is None:
+                card.behind = False
+                continue
+            message = deployment_card(deployment, self._commit_link, ahead=_ahead(uow, deployment))
+            jobs.append(
+                CardJob(
+                    card.deployment_id,
+                    card.channel,
+                    card.ts,
+                    card.attempts,
+                    card.shown,
+                    deployment.requested_at,
+                    deployment.revision,
+                    message,
+                )
+            )
+            card.attempts += 1
+            card.not_before = uow.now + LEASE
+        return jobs
+
+    def _lease_notes(self, uow: UnitOfWork) -> list[NoteJob]:
+        table = cast("Any", Message)
+        query = select(Message).where(table.waiting, table.not_before <= uow.now).order_by(table.id).limit(BATCH)
+        jobs = []
+        for note in uow.session.scalars(self._locked(query)):
+            thread, channel = note.thread_ts, note.channel
+            if note.target == Target.THREAD:
+                card = uow.session.get(Card, note.deployment_id)
+                if card is None:
+                    note.waiting = False
+                    continue
+                if not card.ts:
+                    wait = 60.0 if card.error in HOPELESS else 0.5
+                    note.not_before = uow.now + timedelta(seconds=wait)  # the card first
+                    continue
+                thread, channel = card.ts, card.channel
+            jobs.append(
+                NoteJob(
+                    note.id or 0,
+                    Target(note.target),
+                    note.deployment_id,
+                    channel,
+                    note.user_id,
+                    thread,
+                    note.url,
+                    note.attempts,
+                    json.loads(note.body),
+                )
+            )
+            note.attempts += 1
+            note.not_before = uow.now + LEASE
+        return jobs
+
+    def _locked(self, query: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's select, whichever rows it gives
+        return query if self._store.database.is_sqlite else query.with_for_update(skip_locked=True)
+
+    def card_sent(self, job: CardJob, ts: str, shown: str) -> None:
+        """It shows the revision that was leased; it is still behind when there is a newer one."""
+        with self._store.write() as uow:
+            card = uow.session.get(Card, job.deployment_id)
+            deployment = uow.deployment(job.deployment_id)
+            if card is not None:
+                card.ts, card.shown, card.attempts, card.error = ts, shown, 0, ""
+                card.behind = deployment is not None and deployment.revision != job.revision
+                card.not_before = uow.now + UPDATE_GAP
+
+    def card_failed(self, job: CardJob, code: str, seconds: float) -> None:
+        """Look again in `seconds`; in a minute at the earliest when a person has to mend something first."""
+        SENT.labels("failed").inc()
+        log.warning("outbox.card_failed", deployment=job.deployment_id, channel=job.channel, error=code)
+        with self._store.write() as uow:
+            card = uow.session.get(Card, job.deployment_id)
+            if card is None:
+                return
+            card.error = code
+            seconds = (
+                max(seconds, 60.0) if code in HOPELESS else seconds
+            )  # a person has to act; look again now and then
+            card.not_before = uow.now + timedelta(seconds=seconds)
+
+    def note_sent(self, job: NoteJob, ts: str) -> None:
+        """Done; its address is forgotten."""
+        with self._store.write() as uow:
+            note = uow.session.get(Message, job.id)
+            if note is not None:
+                note.waiting, note.sent_at, note.ts, note.url, note.error = False, uow.now, ts, "", ""
+
+    def note_failed(self, job: NoteJob, code: str, seconds: float) -> None:
+        """Look again in `seconds`, unless that is hopeless or was tried too often."""
+        SENT.labels("failed").inc()
+        log.warning("outbox.message_failed", message=job.id, target=str(job.target), error=code)
+        with self._store.write() as uow:
+            note = uow.session.get(Message, job.id)
+            if note is None:
+                return
+            note.error = code
+            note.not_before = uow.now + timedelta(seconds=seconds)
+            if code in HOPELESS or job.attempts >= GIVE_UP_AFTER:
+                note.waiting, note.url = False, ""
+
+
+def depth(uow: UnitOfWork) -> int:
+    """How many cards and messages wait to be sent."""
+    card, message = cast("Any", Card), cast("Any", Message)
+    cards = uow.session.scalar(select(func.count()).select_from(Card).where(card.behind)) or 0
+    notes = uow.session.scalar(select(func.count()).select_from(Message).where(message.waiting)) or 0
+    return int(cards) + int(notes)
+
+
+def _ahead(uow: UnitOfWork, deployment: Deployment) -> str:
+    if deployment.phase != Phase.QUEUED:
+        return ""
+    others = [one for one in uow.open_for(deployment.app, deployment.environment) if one.id != deployment.id]
+    before = [one for one in others if one.requested_at <= deployment.requested_at]
+    if not before:
+        return ""
+    first = before[0]
+    more = f" and {len(before) - 1} more" if len(before) > 1 else ""
+    return f"{first.version} (`{first.id}`){more} to end first"

@@ -1,0 +1,227 @@
+"""What every step of a delivery shares: who owns the deployment, how long there is, and how faults become endings."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import ClassVar
+from uuid import uuid4
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from bot.writing import Writing
+from commands import policy
+from commands.catalogue import App, Catalogue, Environment
+from commands.endings import Ending, end
+from commands.facts import CatalogueInForce, Facts
+from commands.policy import Target
+from commands.ports import Cluster, Pipeline
+from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
+from storage import models
+from storage.models import Deployment, Kind
+from storage.phases import Phase, Stage
+from storage.unit_of_work import AuditEntry, Note, StaleAttemptError, Store, UnitOfWork
+
+DONE = 0.0
+"""A step's answer: the next step may come."""
+ENDED = -1.0
+"""A step's answer: the deployment has ended, or belongs to somebody else now."""
+
+WRITE_PATIENCE = timedelta(minutes=5)
+"""How long git, the registry and the renderer may be out of reach before a deployment gives up."""
+
+log = structlog.get_logger("delivery")
+
+
+class Point(StrEnum):
+    """Instants between an effect and its record, in order: where a crash test kills the process."""
+
+    CLAIMED = "claimed"
+    CHECKED = "checked"
+    WRITE_RECORDED = "write_recorded"
+    PUSHED = "pushed"
+    COMMIT_RECORDED = "commit_recorded"
+    BUILD_RECORDED = "build_recorded"
+    BUILD_TRIGGERED = "build_triggered"
+    BUILD_STORED = "build_stored"
+    BUILD_ENDED = "build_ended"
+    ROLLOUT_SEEN = "rollout_seen"
+    ROLLOUT_DONE = "rollout_done"
+    VERIFIED = "verified"
+    FINISHED = "finished"
+
+
+Reached = Callable[[Point, str], None]
+"""Called with the point and the deployment id; does nothing in production."""
+
+
+def nothing(point: Point, deployment_id: str) -> None:
+    """The Reached of production."""
+    del point, deployment_id
+
+
+@dataclass(frozen=True)
+class World:
+    """The outside, as a deployment meets it. `pipeline` and `cluster` are None where none is configured."""
+
+    writing: Writing
+    pipeline: Pipeline | None
+    cluster: Cluster | None
+    in_force: Callable[[], CatalogueInForce]
+    pushed: Callable[[str], None]
+    """Told the new head after a push, so that what is remembered of git is looked at again."""
+    changed: Callable[[], None]
+    """Told after every change that a person can see, so that the card is posted soon."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a deployment goes, as the catalogue in force says now."""
+
+    known: Catalogue
+    app: App
+    environment: Environment
+
+
+class Step(ABC):
+    """One step. Call it with a deployment id and an attempt; it answers DONE, ENDED, or a pause in seconds.
+
+    It looks, acts and records; run again after a crash at any instant, it finds what it did. Faults become the
+    deployment's ending here, and nowhere else.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, store: Store, world: World, reached: Reached) -> None:
+        self.store = store
+        self.world = world
+        self.reached = reached
+
+    @abstractmethod
+    def work(self, row: Deployment, attempt: int) -> float:
+        """The step itself, on a fresh copy of the deployment that this attempt owns."""
+
+    def __call__(self, deployment_id: str, attempt: int) -> float:
+        """Run the step; the one place where a fault is caught and becomes an ending."""
+        try:
+            with self.store.read() as uow:
+                row = uow.running(deployment_id, attempt)
+            return self.work(row, attempt)
+        except StaleAttemptError:
+            log.info("delivery.stale", deployment=deployment_id, attempt=attempt, step=self.name)
+            return ENDED
+        except Retry as fault:
+            return self._again(deployment_id, attempt, fault)
+        except Refused as fault:
+            return self._end(deployment_id, attempt, Phase.FAILED, fault)
+        except Unknown as fault:
+            return self._end(deployment_id, attempt, Phase.ERRORED, fault)
+        except OperationalError:
+            raise  # the database is away: nothing can be recorded, and the next attempt starts where this one stopped
+        except Exception:  # the one edge: whatever is wrong with us, the person is told and can find it
+            error_id = uuid4().hex[:8]
+            log.exception("delivery.defect", deployment=deployment_id, step=self.name, error_id=error_id)
+            defect = Unknown(
+                ReasonCode.INTERNAL,
+                f"Locktender made a mistake in the step `{self.name}` and stopped.",
+                f"Look at git and the cluster before you deploy again; the log line has error id `{error_id}`.",
+            )
+            return self._end(deployment_id, attempt, Phase.ERRORED, defect)
+
+    # ------------------------------------------------------------ for the steps
+
+    def place(self, row: Deployment) -> Place:
+        """Look the names up again and check the rules again: what was asked must still be allowed when acting."""
+        facts = Facts(in_force=self.world.in_force())
+        known = policy.catalogue(facts)
+        app = policy.find_app(known, row.app)
+        environment = policy.find_environment(known, app, row.environment)
+        if row.kind != Kind.PREVIEW:
+            policy.may_change(facts, Target(app, environment))
+        return Place(known, app, environment)
+
+    @contextmanager
+    def record(self, row: Deployment, attempt: int) -> Iterator[tuple[UnitOfWork, Deployment]]:
+        """One transaction on the deployment, provided this attempt still owns it; its card follows."""
+        with self.store.write() as uow:
+            mine = uow.running(row.id, attempt)
+            mine.heartbeat_at = uow.now
+            yield uow, mine
+            if not Phase(mine.phase).ended:
+                uow.changed(mine)
+        self.world.changed()
+
+    def patience(self, row: Deployment, attempt: int, stage: Stage, span: timedelta) -> Deployment:
+        """Enter a stage, with a stored time at which it gives up; entering it again keeps the first time."""
+        if row.stage == stage and row.stage_deadline is not None:
+            return row
+        with self.record(row, attempt) as (uow, mine):
+            mine.stage, mine.stage_deadline = stage, uow.now + span
+        return mine
+
+    def out_of_time(self, row: Deployment, fault: Fault) -> None:
+        """Raise the fault when the stage's time is over."""
+        if row.stage_deadline is not None and self.store.clock() > row.stage_deadline:
+            raise fault
+
+    # ------------------------------------------------------------ endings
+
+    def _again(self, deployment_id: str, attempt: int, fault: Retry) -> float:
+        """Note the trouble on the card and come back, until the stage's time is over."""
+        log.info("delivery.retry", deployment=deployment_id, step=self.name, reason=str(fault.reason), what=fault.what)
+        try:
+            with self.store.read() as uow:
+                row = uow.running(deployment_id, attempt)
+            if row.stage_deadline is not None and self.store.clock() > row.stage_deadline:
+                return self._end(deployment_id, attempt, Phase.ERRORED, fault.as_unknown())
+            note = f"{fault.what} Trying again."
+            if row.note != note:
+                with self.record(row, attempt) as (_, mine):
+                    mine.note = note
+        except StaleAttemptError:
+            return ENDED
+        return max(0.2, fault.after)
+
+    def _end(self, deployment_id: str, attempt: int, phase: Phase, fault: Fault) -> float:
+        log.info("delivery.ended", deployment=deployment_id, step=self.name, phase=str(phase), reason=str(fault.reason))
+        try:
+            with self.store.write() as uow:
+                row = uow.running(deployment_id, attempt)
+                if row.kind == Kind.PREVIEW:
+                    tell_asker(uow, row, f"{fault.what} {fault.next_step}", fault.detail)
+                end(uow, row, Ending.of(phase, fault))
+        except StaleAttemptError:
+            return ENDED
+        self.world.changed()
+        return ENDED
+
+
+def entry(row: Deployment, action: str, details: Mapping[str, object]) -> AuditEntry:
+    """An audit entry of what the delivery does."""
+    return AuditEntry(action=action, app=row.app, environment=row.environment, deployment_id=row.id, details=details)
+
+
+def tell_thread(uow: UnitOfWork, row: Deployment, what: str, text: str, quote: str = "") -> None:
+    """A line below the card, once per deployment and `what`."""
+    body = {"text": text, "quote": quote}
+    key = f"thread:{row.id}:{what}"
+    uow.send(Note(key=key, target=models.Target.THREAD, deployment_id=row.id, body=body))
+
+
+def tell_asker(uow: UnitOfWork, row: Deployment, text: str, quote: str = "") -> None:
+    """A word to whoever asked for a preview, and to nobody else."""
+    uow.send(
+        Note(
+            key=f"preview:{row.id}",
+            target=models.Target.RESPONSE if row.answer_url else models.Target.EPHEMERAL,
+            url=row.answer_url,
+            channel=row.requested_in,
+            user_id=row.requested_by,
+            thread_ts=row.requested_thread,
+            body={"text": text, "quote": quote},
+        )
+    )
+    row.answer_url = ""

@@ -1,0 +1,35 @@
+"""write: one commit on the branch."""
+
+from bot.steps.base import DONE, WRITE_PATIENCE, Point, Step, entry, tell_thread
+from storage.models import Deployment
+from storage.phases import Stage
+
+
+class Write(Step):
+    """Put the change on the remote branch exactly once, or find it there."""
+
+    name = "write"
+
+    def work(self, row: Deployment, attempt: int) -> float:
+        """Record the intent, push, record the commit. From the first record on it can no longer be cancelled."""
+        if row.commit_sha:
+            return DONE
+        place = self.place(row)
+        if row.stage != Stage.WRITE:
+            with self.record(row, attempt) as (uow, mine):
+                mine.stage, mine.stage_deadline = Stage.WRITE, uow.now + WRITE_PATIENCE
+                uow.audit(entry(row, "deployment:write", {"overlay": row.overlay, "version": row.version}))
+            row = mine
+        self.reached(Point.WRITE_RECORDED, row.id)
+        written = self.world.writing.ensure(row, place.known, place.app, place.environment)
+        self.reached(Point.PUSHED, row.id)
+        with self.record(row, attempt) as (uow, mine):
+            mine.commit_sha, mine.committed_at = written.commit, uow.now
+            mine.base_sha, mine.note = written.parent, ""
+            mine.stage, mine.stage_deadline = Stage.RECONCILE, None
+            details = {"commit": written.commit, "version": row.version, "digest": row.digest, "tries": written.tries}
+            uow.audit(entry(row, "deployment:commit", details))
+            tell_thread(uow, row, "commit", written.story, written.difference)
+        self.world.pushed(written.commit)
+        self.reached(Point.COMMIT_RECORDED, row.id)
+        return DONE

@@ -1,0 +1,80 @@
+"""The HTTP side: Slack's endpoint, health, readiness and metrics."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
+from starlette.concurrency import run_in_threadpool
+
+from bot.slack.signing import Verdict, verify
+
+LARGEST_BODY = 256 * 1024
+"""Bytes; Slack's own payloads stay far below."""
+log = structlog.get_logger("web")
+
+Troubles = Callable[[], list[str]]
+"""What is not ready, a sentence each; empty when commands work."""
+
+
+def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles) -> FastAPI:
+    """The application. Without a signing secret (Socket Mode) Slack's endpoint answers 404."""
+    app = FastAPI(title="Locktender", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    async def healthz() -> PlainTextResponse:
+        """The process runs and its event loop turns."""
+        return PlainTextResponse("ok")
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """Commands work; else 503 with what is wrong."""
+        found = await run_in_threadpool(troubles)
+        return JSONResponse({"ready": not found, "troubles": found}, status_code=503 if found else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus' text format."""
+        return Response(await run_in_threadpool(generate_latest), media_type=CONTENT_TYPE_LATEST)
+
+    if bolt is not None and signing_secret:
+
+        @app.post("/slack/events")
+        async def slack(request: Request) -> Response:
+            """Commands, clicks and events. 401 for whatever Slack did not sign just now; its body is not logged."""
+            body = await _body(request)
+            if body is None:
+                return PlainTextResponse("too large", status_code=413)
+            headers = request.headers
+            verdict = verify(
+                signing_secret,
+                headers.get("x-slack-request-timestamp"),
+                body,
+                headers.get("x-slack-signature"),
+                time.time(),
+            )
+            if verdict is not Verdict.GENUINE:
+                log.warning("web.slack_refused", verdict=str(verdict))
+                return PlainTextResponse("not signed by Slack", status_code=401)
+            asked = AsyncBoltRequest(body=body.decode("utf-8", "replace"), headers=dict(headers))
+            answered = await bolt.async_dispatch(asked)
+            return Response(
+                content=answered.body,
+                status_code=answered.status,
+                headers={k: v[0] for k, v in answered.headers.items()},
+            )
+
+    return app
+
+
+async def _body(request: Request) -> bytes | None:
+    """The whole body, or None when it is larger than anything Slack sends."""
+    read = bytearray()
+    async for chunk in request.stream():
+        read += chunk
+        if len(read) > LARGEST_BODY:
+            return None
+    return bytes(read)

@@ -1,0 +1,218 @@
+"""What a deployment changes in git: the overlay's image, rendered before it is committed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bot.integrations.kustomize.diff import diff
+from bot.integrations.kustomize.edit import image_edit, overlay_file, read_image
+from bot.integrations.kustomize.render import workload_images
+from bot.integrations.overlaid import Overlaid
+from commands.catalogue import App, Catalogue, Environment
+from commands.grammar import nearest
+from commands.ports import (
+    CommitAuthor,
+    CommitRequest,
+    ImageEdit,
+    ImageRef,
+    InfraRepo,
+    People,
+    Person,
+    Registry,
+    Renderer,
+    Tree,
+    WorkloadRef,
+)
+from commands.reasons import ReasonCode, Refused, Retry, Unknown
+from commands.requests import listed
+from storage.models import Deployment
+
+MOST_DIFF_LINES = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A change worked out on one commit. `before` is what the overlay says there now."""
+
+    commit: str
+    overlay: str
+    before: ImageRef
+    edit: ImageEdit
+    changes: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a change does to the rendered manifests: one line, and the whole as text."""
+
+    summary: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """A change that is on the remote branch."""
+
+    commit: str
+    parent: str
+    tries: int
+    story: str  # for the card's thread
+    difference: str
+
+
+class Writing:
+    """Plans, renders and commits image changes. Thread-safe as far as its parts are."""
+
+    def __init__(
+        self,
+        infra: InfraRepo,
+        renderer: Renderer,
+        people: People,
+        registry: Callable[[Catalogue, App], Registry | None],
+        head: Callable[[], str],
+    ) -> None:
+        self._infra = infra
+        self._renderer = renderer
+        self._people = people
+        self._registry = registry
+        self._head = head
+
+    def plan(self, known: Catalogue, app: App, environment: Environment, version: str) -> Plan:
+        """What deploying this version would change at the head. The digest is the registry's, where there is one."""
+        return self._plan(known, app, environment, version, self._digest(known, app, version))
+
+    def said(self, known: Catalogue, app: App, environment: Environment) -> ImageRef:
+        """What git says about this app's image now."""
+        tree = self._infra.tree(self._infra.refresh())
+        return current_image(tree, find_overlay(tree, known, app, environment), app)
+
+    def render(self, plan: Plan) -> dict[str, str]:
+        """Build the changed overlay, so that one that cannot be built is never committed. Names no images."""
+        self._renderer.render(self._after(plan), plan.overlay)
+        return {}
+
+    def images(self, plan: Plan, workload: WorkloadRef) -> dict[str, str]:
+        """The images that the workload will run, by container. Refused when the overlay has no such workload."""
+        text = self._renderer.render(self._after(plan), plan.overlay).text
+        found = workload_images(text, workload.kind, workload.name)
+        if found is None:
+            raise Refused(
+                ReasonCode.WORKLOAD_MISSING,
+                f"The overlay `{plan.overlay}` renders no `{workload}`.",
+                "Name the right one with `workload:` in `locktender.yaml`, or add it to the base.",
+            )
+        wanted = str(
+            ImageRef(plan.edit.new_name or plan.before.name or plan.edit.name, plan.edit.tag, plan.edit.digest)
+        )
+        if wanted not in found.values():
+            raise Refused(
+                ReasonCode.IMAGE_UNUSED,
+                f"No container of `{workload}` in `{plan.overlay}` uses the image `{plan.edit.name}`: "
+                f"they use {listed(sorted(set(found.values())), joiner='and')}.",
+                "Correct `image:` in `locktender.yaml`, or the image in the base's manifest.",
+            )
+        return found
+
+    def difference(self, plan: Plan) -> Difference:
+        """What the plan does to the rendered manifests."""
+        before = self._renderer.render(self._infra.tree(plan.commit), plan.overlay).text
+        changed = diff(before, self._renderer.render(self._after(plan), plan.overlay).text)
+        return Difference(changed.summary(), changed.unified(MOST_DIFF_LINES))
+
+    def ensure(self, row: Deployment, known: Catalogue, app: App, environment: Environment) -> Written:
+        """Commit the change exactly once. When git says it already, the head is the commit."""
+        edit = ImageEdit(app.image, row.version, row.digest)
+        author = author_of(self._people.person(row.team_id, row.requested_by))
+        request = CommitRequest(
+            deployment_id=row.id,
+            subject=f"Deploy {row.app} {row.version} to {row.environment}",
+            author=author,
+            trailers=_trailers(row),
+            body=row.reason,
+        )
+
+        def change(tree: Tree) -> Mapping[str, bytes]:
+            overlay = find_overlay(tree, known, app, environment)
+            changes = image_edit(overlay, edit)(tree)
+            self._renderer.render(Overlaid(tree, changes), overlay)  # on this head too: it may not be the planned one
+            return changes
+
+        try:
+            commit = self._infra.ensure_commit(request, change)
+        except Refused as fault:
+            if fault.reason is not ReasonCode.ALREADY_LIVE:
+                raise
+            head = self._infra.head() or ""
+            story = f"Git said {row.version} already, so there was nothing to commit; it is applied again."
+            return Written(head, head, 0, story, "")
+        difference = self._told(known, app, environment, row, commit.parent)
+        story = f"Committed `{commit.sha[:12]}` by {author.name}: {difference.summary}."
+        return Written(commit.sha, commit.parent, commit.tries, story, difference.text)
+
+    def _told(self, known: Catalogue, app: App, environment: Environment, row: Deployment, parent: str) -> Difference:
+        """The difference for the thread. The commit is there: that it cannot be shown must not fail the deployment."""
+        try:
+            return self.difference(self._plan(known, app, environment, row.version, row.digest, at=parent))
+        except (Refused, Retry, Unknown) as fault:
+            return Difference(f"the difference cannot be shown ({fault.reason})", "")
+
+    def _plan(
+        self, known: Catalogue, app: App, environment: Environment, version: str, digest: str, *, at: str = ""
+    ) -> Plan:
+        tree = self._infra.tree(at or self._head())
+        overlay = find_overlay(tree, known, app, environment)
+        before = current_image(tree, overlay, app)
+        edit = ImageEdit(app.image, version, digest)
+        return Plan(tree.commit, overlay, before, edit, image_edit(overlay, edit)(tree))
+
+    def _after(self, plan: Plan) -> Tree:
+        return Overlaid(self._infra.tree(plan.commit), plan.changes)
+
+    def _digest(self, known: Catalogue, app: App, version: str) -> str:
+        registry = self._registry(known, app)
+        if registry is None:
+            return ""
+        digest = registry.digest(app.image, version)
+        if digest is not None:
+            return digest
+        near = nearest(version, registry.tags(app.image))
+        raise Refused(
+            ReasonCode.UNKNOWN_VERSION,
+            f"The registry has no `{app.image}:{version}`. Nothing was committed.",
+            f"Did you mean {listed(near)}?" if near else "Check that the build which pushes it has ended.",
+        )
+
+
+def find_overlay(tree: Tree, known: Catalogue, app: App, environment: Environment) -> str:
+    """The first of the app's possible overlay folders that exists. Refused (OVERLAY_MISSING) naming all of them."""
+    candidates = known.overlays(app, environment)
+    for overlay in candidates:
+        if tree.entry(overlay) is not None:
+            overlay_file(tree, overlay)
+            return overlay
+    raise Refused(
+        ReasonCode.OVERLAY_MISSING,
+        f"The infra-repo has no overlay for `{app.name}` in `{environment.name}`: looked for {listed(candidates)}.",
+        "Add the folder with a kustomization.yaml, or name the right one with `overlay:` in `locktender.yaml`.",
+    )
+
+
+def current_image(tree: Tree, overlay: str, app: App) -> ImageRef:
+    """What the overlay says about the app's image; an ImageRef without tag and digest when it says nothing."""
+    path = overlay_file(tree, overlay)
+    return read_image(tree.read(path) or b"", app.image, path=path) or ImageRef("")
+
+
+def author_of(person: Person) -> CommitAuthor:
+    """The person as a commit's author. Without a readable e-mail the Slack id stands in, at a domain nobody can own."""
+    name = person.name or person.user_id
+    return CommitAuthor(name, person.email or f"{person.user_id}@{person.team_id}.slack.invalid")
+
+
+def _trailers(row: Deployment) -> tuple[tuple[str, str], ...]:
+    reason = (("Reason", row.reason),) if row.reason else ()
+    return (
+        ("Deployment-Id", row.id),
+        ("Requested-by", f"{row.requested_by} ({row.team_id})"),
+        *reason,
+        ("Slack", row.requested_in or row.source),
+    )
