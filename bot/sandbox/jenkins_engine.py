@@ -201,6 +201,8 @@ class Engine:
         except Exception:  # noqa: BLE001 - whatever a job's code raises fails its build and stands in its console
             context.log(traceback.format_exc())
             result = Result.FAILURE
+        order = list(Result)
+        result = max(result, build.result or result, key=order.index)
         context.log(f"Finished: {result}")
         with self.changed:
             build.result, build.seconds = result, time.time() - build.started

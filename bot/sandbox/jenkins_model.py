@@ -9,13 +9,13 @@ from enum import StrEnum
 
 
 class Result(StrEnum):
-    """How a build ended, in Jenkins' words."""
+    """How a build ended, in Jenkins' words and in Jenkins' order: the later, the worse."""
 
     SUCCESS = "SUCCESS"
     UNSTABLE = "UNSTABLE"
     FAILURE = "FAILURE"
-    ABORTED = "ABORTED"
     NOT_BUILT = "NOT_BUILT"
+    ABORTED = "ABORTED"
 
 
 class StageStatus(StrEnum):
@@ -110,7 +110,7 @@ class StageRecord:
 
 @dataclass
 class BuildRecord:
-    """A build. `result` is None until it has ended."""
+    """A build. `result` is None until it has ended, or was marked with one on the way."""
 
     number: int
     queue_id: int
@@ -173,6 +173,10 @@ class BuildContext:
         finally:
             record.status, record.seconds = status, time.time() - record.started
             self.log("[Pipeline] }")
+
+    def mark(self, result: Result) -> None:
+        """Set a result and go on, as `unstable()` and `currentBuild.result = …` do: the build ends at least as bad."""
+        self._build.result = result
 
     def ask(self, question: str, answered: threading.Event) -> None:
         """Stand still, as the `input` step does, until `answered` is set; call it within a stage."""

@@ -119,6 +119,18 @@ def test_a_proxys_404_is_neither_a_missing_job_nor_a_lost_build() -> None:
             assert retry(call).reason is ReasonCode.JENKINS_UNREACHABLE
 
 
+def test_a_proxy_that_loses_jenkins_at_the_trigger_is_asked_again(rig: Rig) -> None:
+    gone = HTMLResponse("default backend", 404)
+
+    async def until_triggered(scope: Scope, receive: Receive, send: Send) -> None:
+        if str(scope.get("path")).endswith("/buildWithParameters"):
+            rig.switch.app = gone
+        await (gone if rig.switch.app is gone else rig.jenkins.app)(scope, receive, send)
+
+    rig.switch.app = until_triggered
+    assert retry(lambda: rig.pipeline.ensure_build(request_for())).reason is ReasonCode.JENKINS_UNREACHABLE
+
+
 @pytest.mark.parametrize(
     "answer",
     [HTMLResponse("<html>hello</html>"), JSONResponse({"ok": True}), JSONResponse([1]), Response(b"\xff\xfe")],
@@ -134,7 +146,8 @@ def test_jenkins_behind_a_proxy_that_hides_its_headers_is_still_jenkins() -> Non
         client(url).check()
 
 
-def test_an_endless_answer_is_not_read_to_its_end() -> None:
+@pytest.mark.parametrize(("status", "kind"), [(200, Retry), (302, Refused)])
+def test_an_endless_answer_is_not_read_to_its_end(status: int, kind: type[Ending]) -> None:
     over = threading.Event()
 
     async def endless() -> AsyncIterator[bytes]:
@@ -142,9 +155,12 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
             yield b" " * 2**20
             await asyncio.sleep(0.005)
 
-    with odd_server(lambda _: StreamingResponse(endless())) as url:
+    elsewhere = {"Location": "http://127.0.0.2/"}
+    with odd_server(lambda _: StreamingResponse(endless(), status, elsewhere)) as url:
         started = time.monotonic()
-        assert "not as Jenkins would" in retry(lambda: client(url, timeout=10).check_job(JOB)).what
+        threading.Timer(6, over.set).start()
+        with pytest.raises(kind):
+            client(url, timeout=10).check_job(JOB)
         over.set()
         assert time.monotonic() - started < 5  # long before the time would have been up
 

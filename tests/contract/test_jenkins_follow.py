@@ -130,12 +130,30 @@ def test_a_freestyle_job_has_no_stages_and_is_followed_all_the_same() -> None:
         assert build.log_tail
 
 
+def test_a_result_counts_only_when_the_build_has_stopped() -> None:
+    go_on = threading.Event()
+
+    def run(context: BuildContext) -> Result:
+        context.mark(Result.UNSTABLE)
+        go_on.wait(5)
+        return Result.SUCCESS
+
+    with Rig(job=Job(JOB, run=run)) as rig:
+        ref = look_until(rig, rig.pipeline.ensure_build(request_for()), BuildState.RUNNING).ref
+        while rig.jenkins.builds(JOB)[0].result is None:
+            time.sleep(0.01)
+        assert rig.pipeline.build("d-1", ref).state is BuildState.RUNNING
+        go_on.set()
+        assert look_until(rig, ref, BuildState.UNSTABLE).log_tail
+
+
+@pytest.mark.parametrize("status", [500, 403])
 @pytest.mark.parametrize("path", ["/wfapi/", "/progressiveText"])
-def test_a_broken_plugin_does_not_hide_the_end(rig: Rig, path: str) -> None:
+def test_a_broken_plugin_does_not_hide_the_end(rig: Rig, path: str, status: int) -> None:
     rig.job.fails_at = "Apply"
     ref = rig.pipeline.ensure_build(request_for())
     rig.jenkins.wait_for(JOB)
-    rig.jenkins.faults.add(Fault("GET", path, Misbehaviour.REFUSE, status=500, times=9))
+    rig.jenkins.faults.add(Fault("GET", path, Misbehaviour.REFUSE, status=status, times=9))
     assert rig.pipeline.build("d-1", ref).state is BuildState.FAILURE
 
 

@@ -31,7 +31,7 @@ from bot.integrations.jenkins.console import console_tail
 from bot.integrations.jenkins.faults import Trouble, fault
 from bot.integrations.jenkins.names import ID, base_url, check_declared, check_request, job_path, link, undeclared
 from commands.ports import Build, BuildRef, BuildRequest, BuildState
-from commands.reasons import Retry
+from commands.reasons import Refused, Retry
 
 _ACTIONS = "actions[parameters[name,value]]"
 _ITEM = f"id,why,cancelled,task[url],executable[number],{_ACTIONS}"
@@ -263,15 +263,15 @@ class JenkinsPipeline:
         )
 
     def _stage(self, connection: Connection, path: str) -> tuple[str, str]:
-        """What the stage view says; nothing for freestyle jobs, nor when that plugin fails: the state is known."""
+        """What the stage view says; nothing for freestyle jobs, nor when that plugin fails or forbids."""
         try:
             reply = connection.get(f"{path}wfapi/describe", {})
             return connection.parse(Stages, reply).current() if reply else ("", "")
-        except Retry:
-            return "", ""
+        except (Retry, Refused):
+            return "", ""  # The state is known, and that is what counts.
 
     def _tail(self, connection: Connection, path: str) -> str:
         try:
             return console_tail(connection, path)
-        except Retry:
+        except (Retry, Refused):
             return ""  # The build has failed, and that is worth telling without its last words.
