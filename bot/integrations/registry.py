@@ -33,7 +33,7 @@ _ACCEPTED = (
 )
 _LARGEST = 4 * 1024 * 1024  # bytes; what the specification asks registries to take as a manifest
 _TAGS_A_PAGE = 1000
-_MOST_PAGES = 200
+_MOST_PAGES = 100
 _MOST_REDIRECTS = 3
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^,]*\brel\s*=\s*"?next"?', re.IGNORECASE)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bot.integrations.registry_http import Answer, Endpoint, Wire, is_loopback, same_origin, strange
+from bot.integrations.registry_http import Answer, Endpoint, Wire, is_loopback, same_origin, server, strange
 from commands.reasons import ReasonCode, Refused
 
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
@@ -119,17 +119,17 @@ class Authorizer:
 
 def _realm(place: Place, challenge: Challenge) -> httpx.URL:
     """The token server's address. Credentials go there, so it is encrypted, or as near as the registry itself is."""
-    try:
-        realm = httpx.URL(challenge.parameters.get("realm", ""))
-    except httpx.InvalidURL:
-        realm = httpx.URL("")
-    encrypted = realm.scheme == "https"
-    as_near = realm.scheme == "http" and (
-        (is_loopback(realm) and is_loopback(place.url)) or (place.endpoint.insecure and same_origin(realm, place.url))
-    )
-    if not realm.host or realm.userinfo or not (encrypted or as_near):
+    realm = server(challenge.parameters.get("realm", ""))
+    if realm is None or not _is_private(realm, place):
         raise strange(place.host, "the token server that it names is not at an https address")
     return realm
+
+
+def _is_private(realm: httpx.URL, place: Place) -> bool:
+    if realm.scheme == "https":
+        return True
+    on_this_machine = is_loopback(realm) and is_loopback(place.url)
+    return realm.scheme == "http" and (on_this_machine or (place.endpoint.insecure and same_origin(realm, place.url)))
 
 
 def challenges(headers: httpx.Headers) -> list[Challenge]:

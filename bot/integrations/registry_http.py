@@ -1,6 +1,7 @@
 """One request to a registry: bounded in size and time, never to another origin, failures sorted by what to do next."""
 
 import ipaddress
+import ssl
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from commands import grammar
 from commands.reasons import ReasonCode, Refused, Retry, Unknown
 
 _SMALLEST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds, whatever Retry-After says
@@ -41,11 +43,8 @@ class Wire:
     """Sends requests, and raises for everything that is not an answer. `host` is what messages call the registry."""
 
     def __init__(self, timeout: float) -> None:
-        context = httpx.create_ssl_context(trust_env=False)
-        # Companies sign their registries themselves: their roots are where the system keeps them.
-        context.load_default_certs()
         self._timeout = timeout
-        self._client = httpx.Client(verify=context, timeout=timeout, trust_env=False, follow_redirects=False)
+        self._client = httpx.Client(verify=trust(), timeout=timeout, trust_env=False, follow_redirects=False)
 
     def close(self) -> None:
         """Drop the connections that are kept open."""
@@ -76,6 +75,13 @@ class Wire:
         except httpx.RequestError as error:
             raise _unreachable(host, "it could not be reached", str(error)) from error
         return _usable(host, answer)
+
+
+def trust() -> ssl.SSLContext:
+    """The usual roots, and the system's: companies sign their registries themselves. SSL_CERT_FILE counts as system."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
 
 
 def _usable(host: str, answer: Answer) -> Answer:
@@ -129,17 +135,25 @@ def retry_after(headers: httpx.Headers) -> float:
 
 def address(host: str, endpoint: Endpoint) -> httpx.URL:
     """The endpoint's address, checked. Refused when it is no https address that credentials may be sent to."""
-    try:
-        url = httpx.URL(endpoint.url)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if not url.host or url.userinfo or url.path not in {"", "/"} or url.query or url.fragment:
+    url = server(endpoint.url)
+    if url is None or url.path not in {"", "/"} or url.query or url.fragment:
         raise _refused(
             host, "its address is not one of a server alone", "Write it as in `https://registry.example.com`."
         )
     if url.scheme != "https" and not (url.scheme == "http" and (endpoint.insecure or is_loopback(url))):
         raise _refused(host, "its address is not encrypted", "Write an https address.")
     return url
+
+
+def server(text: str) -> httpx.URL | None:
+    """An absolute address with a host and without credentials in it; None when it is something else."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return None
+    # httpx takes `https://[` for a host of that name.
+    named = grammar.is_host(url.host) or _ip_address(url) is not None
+    return url if named and not url.userinfo else None
 
 
 def _refused(host: str, why: str, next_step: str) -> Refused:
@@ -149,10 +163,15 @@ def _refused(host: str, why: str, next_step: str) -> Refused:
 
 def is_loopback(url: httpx.URL) -> bool:
     """True when the address is this very machine."""
+    ip_address = _ip_address(url)
+    return url.host == "localhost" or (ip_address is not None and ip_address.is_loopback)
+
+
+def _ip_address(url: httpx.URL) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return url.host == "localhost" or ipaddress.ip_address(url.host).is_loopback
+        return ipaddress.ip_address(url.host)
     except ValueError:
-        return False
+        return None
 
 
 def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
