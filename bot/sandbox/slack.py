@@ -94,6 +94,8 @@ class SlackServer:
     def reinstall(self, app: SlackApp) -> None:
         """Change the app: revoke a scope, roll a token, deactivate it."""
         self._state.world = replace(self._state.world, app=app)
+        if self._http is not None:
+            self._http.app = app
 
     def start(self) -> None:
         """Start serving; returns when the port answers."""

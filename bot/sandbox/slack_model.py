@@ -92,11 +92,11 @@ class Timing:
     refresh_lead: float = 10.0  # between the `warning` and the `refresh_requested` that ends the connection
 
 
-DEVELOPER = User("U0DEVELOPER", "dev", "Dev Eloper", "developer@company.example")
-RELEASE_MANAGER = User("U0RELEASE", "release", "Release Manager", "release@company.example")
-AUDITOR = User("U0AUDITOR", "audit", "Audi Tor", "auditor@company.example")
-ON_CALL = User("U0ONCALL", "oncall", "On Call", "oncall@company.example")
-OUTSIDER = User("U0OUTSIDER", "stranger", "Out Sider", "outsider@partner.example", PARTNER_TEAM)
+DEVELOPER = User("U0DEVELOPER", "dev", "Developer", "developer@company.example")
+RELEASE_MANAGER = User("U0RELEASE", "release", "Release manager", "release@company.example")
+AUDITOR = User("U0AUDITOR", "audit", "Auditor", "auditor@company.example")
+ON_CALL = User("U0ONCALL", "oncall", "On-call", "oncall@company.example")
+OUTSIDER = User("U0OUTSIDER", "stranger", "Outsider", "outsider@partner.example", PARTNER_TEAM)
 PERSONAS = (DEVELOPER, RELEASE_MANAGER, AUDITOR, ON_CALL, OUTSIDER)
 
 _COLLEAGUES = frozenset({DEVELOPER.id, RELEASE_MANAGER.id, AUDITOR.id, ON_CALL.id})

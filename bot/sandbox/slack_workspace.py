@@ -149,6 +149,16 @@ class Workspace:
         name = channel.id if isinstance(channel, Channel) else channel
         return self.state.channels[name or self.state.world.channels[0].id]
 
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel as it is now, direct conversations with the bot included."""
+        with self.state.changed:
+            return tuple(self.state.channels.values())
+
+    def users(self) -> tuple[User, ...]:
+        """Everybody who can do something here."""
+        with self.state.changed:
+            return tuple(self.state.users.values())
+
     def messages(self, channel: Channel | str = "") -> tuple[Message, ...]:
         """A channel's messages as they are now, threads included, oldest first."""
         return self.state.messages(self.channel(channel).id)

@@ -1,10 +1,12 @@
 """The Socket Mode connection against the stand-in: every way a network fails, and that commands work again after it.
 
 Real websockets on loopback, with intervals shortened some forty times; `test_recovery_is_bounded_by_construction` holds
-the real ones to their bound. Left out: Bolt (test_socket_mode_bolt.py), and what listeners do with what arrives.
+the real ones to their bound, and LOCKTENDER_REAL_CLOCK=1 also runs a long outage with them. Left out: Bolt
+(test_socket_mode_bolt.py), and what listeners do with what arrives.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -48,7 +50,7 @@ class Bot:
 
 @pytest.fixture
 def slack() -> Iterator[SlackServer]:
-    with SlackServer(timing=Timing(ack=1.0, event_retries=(0.0, 0.1, 0.2)), rates=UNLIMITED) as server:
+    with SlackServer(timing=Timing(ack=0.6, event_retries=(0.0, 0.1, 0.2)), rates=UNLIMITED) as server:
         yield server
 
 
@@ -420,10 +422,32 @@ async def test_with_the_real_intervals_a_cut_is_mended_in_time(slack: SlackServe
     assert await made.connected(5)
     slack.cut()
     await until(lambda: not made.state().connected)
-    await asyncio.sleep(0.9)
+    await asyncio.sleep(0.5)
     slack.mend()
     started = time.monotonic()
     assert await made.connected(Intervals().worst_recovery)
     assert (await ask(slack)).acked
     assert time.monotonic() - started <= Intervals().backoff_most + 1
+    await made.stop()
+
+
+@pytest.mark.skipif("LOCKTENDER_REAL_CLOCK" not in os.environ, reason="takes 40 s; LOCKTENDER_REAL_CLOCK=1 runs it")
+async def test_with_the_real_intervals_silence_and_a_long_outage_are_mended_in_time(
+    slack: SlackServer, bot: Bot
+) -> None:
+    made = SocketConnection(slack.app.app_token, slack.api_url, bot)
+    made.start()
+    assert await made.connected(5)
+    slack.go_silent()
+    started = time.monotonic()
+    await until(lambda: made.state().reconnects == 1, seconds=15)
+    assert await answered_again(slack, made) < 1
+    assert time.monotonic() - started < Intervals().worst_recovery
+    slack.cut(Cut.BLACKHOLE)
+    await asyncio.sleep(20)
+    slack.mend()
+    started = time.monotonic()
+    assert await made.connected(15)
+    assert (await ask(slack)).acked
+    assert time.monotonic() - started < Intervals().worst_recovery
     await made.stop()

@@ -51,7 +51,7 @@ CARD: list[Json] = [
 
 @pytest.fixture
 def slack() -> Iterator[SlackServer]:
-    with SlackServer(timing=Timing(ack=1.0, event_retries=(0.0, 0.1, 0.2)), rates=UNLIMITED) as server:
+    with SlackServer(timing=Timing(ack=0.6, event_retries=(0.0, 0.1, 0.2)), rates=UNLIMITED) as server:
         yield server
 
 
