@@ -27,6 +27,10 @@ _SSH = (
 )
 
 
+TEMPORARY = "locktender-"
+"""What our own temporary folders in a mirror are called, so that they can be swept away after a kill."""
+
+
 class MirrorBrokenError(Exception):
     """The local mirror cannot be used as it is: build it anew, then do the same again."""
 

@@ -6,11 +6,11 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bot.integrations.git.answers import LOCKED, PushVerdict, fetch_failure, push_verdict, unreachable
-from bot.integrations.git.commands import Finished, GitCommands, MirrorBrokenError
+from bot.integrations.git.answers import LOCKED, PushVerdict, fetch_failure, push_verdict, quoted, unreachable
+from bot.integrations.git.commands import TEMPORARY, Finished, GitCommands, MirrorBrokenError
 from bot.integrations.git.locks import MirrorLock
 from bot.integrations.git.names import Remote
 from commands.reasons import Fault, ReasonCode, Unknown
@@ -45,9 +45,13 @@ class Mirror:
     @contextmanager
     def held(self, seconds: float) -> Iterator[None]:
         """Keep everybody else from writing. Retry (PUSH_RACE) when it takes longer than so many seconds."""
-        with self._lock.held(seconds):
-            if not self._swept:
-                self._sweep()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._lock.held(seconds))
+                if not self._swept:
+                    self._sweep()
+            except OSError as error:
+                raise self._unusable(str(error)) from error
             if not (self._path / "objects").is_dir():
                 self.rebuild()
             yield
@@ -98,13 +102,8 @@ class Mirror:
         """Throw the mirror away and fetch it anew. Refused, Retry; Unknown (INTERNAL) when that does not help."""
         try:
             self._build()
-        except MirrorBrokenError as error:
-            raise Unknown(
-                ReasonCode.INTERNAL,
-                f"The local copy of the infra-repo in {self._path} cannot be made.",
-                "Look whether the disk is full or the folder may not be written.",
-                detail=self.remote.redact(str(error))[-1500:],
-            ) from error
+        except (MirrorBrokenError, OSError) as error:
+            raise self._unusable(str(error)) from error
 
     def repair(self, used: GitCommands) -> None:
         """Called by readers who found the mirror broken: builds it anew, unless somebody just did."""
@@ -147,8 +146,8 @@ class Mirror:
                 self._path.rename(fresh.with_suffix(".old"))
             fresh.rename(self._path)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-            shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
+            _remove(fresh)
+            _remove(fresh.with_suffix(".old"))
         # A new object: whoever holds the old one knows that the mirror has changed since.
         self._commands = self._at(self._path)
 
@@ -156,9 +155,12 @@ class Mirror:
         """Remove what a killed process left: we hold the lock, so nobody is using it."""
         for place in self._path.parent.glob(f"{self._path.stem}.*.*"):
             if place.suffix in {".new", ".old"}:
-                shutil.rmtree(place, ignore_errors=True)
+                _remove(place)
         for folder, folders, names in os.walk(self._path):
             if folder == str(self._path):
+                for name in folders:
+                    if name.startswith(TEMPORARY):
+                        _remove(self._path / name)
                 folders[:] = [name for name in folders if name in {"refs", "objects"}]
             elif Path(folder).name == "objects":
                 folders[:] = ["info", "pack"]
@@ -167,5 +169,20 @@ class Mirror:
                     (Path(folder) / name).unlink(missing_ok=True)
         self._swept = True
 
+    def _unusable(self, detail: str) -> Unknown:
+        return Unknown(
+            ReasonCode.INTERNAL,
+            f"The local copy of the infra-repo, {self._path}, cannot be made or used.",
+            "Look whether the disk is full or the folder may not be written.",
+            detail=quoted(self.remote.redact(detail)),
+        )
+
     def _at(self, path: Path) -> GitCommands:
         return GitCommands(path, self._home, self.remote, timeout=self._timeout)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)

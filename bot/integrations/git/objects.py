@@ -104,6 +104,8 @@ class Reader:
             return known
         asked = self._ask(commit)
         if asked is None or asked[1] != "commit":
+            # Either nobody has fetched it, or the mirror has lost it: then it has lost what its refs name, too.
+            self._commands.run("rev-list", "--max-count=1", "--all").local()
             raise Refused(
                 ReasonCode.UNKNOWN_VERSION,
                 f"Commit {commit[:12]} is not among what was fetched from the infra-repo.",

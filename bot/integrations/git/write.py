@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bot.integrations.git.commands import Conversation, GitCommands
+from bot.integrations.git.commands import TEMPORARY, Conversation, GitCommands, MirrorBrokenError
 from bot.integrations.git.message import commit_message, identities
 from bot.integrations.git.names import tree_path
 from bot.integrations.git.objects import Cache, RawEntry, Reader
@@ -58,7 +58,11 @@ def write_commit(
     reader = Reader(commands, cache)
     try:
         top = _Folder()
-        for path, blob in _write_blobs(commands, changed).items():
+        try:
+            blobs = _write_blobs(commands, changed)
+        except OSError as error:
+            raise MirrorBrokenError(str(error)) from error
+        for path, blob in blobs.items():
             parts = tree_path(path)
             found = checked_lookup(reader, parent, parts)
             folder = top
@@ -86,8 +90,8 @@ def write_commit(
 
 
 def _write_blobs(commands: GitCommands, changed: Mapping[str, bytes]) -> Mapping[str, str]:
-    with TemporaryDirectory(prefix="locktender-") as folder:
-        names = []
+    names = []
+    with TemporaryDirectory(prefix=TEMPORARY, dir=commands.git_dir) as folder:
         for number, content in enumerate(changed.values()):
             place = Path(folder) / str(number)
             place.write_bytes(content)
