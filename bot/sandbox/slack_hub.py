@@ -116,6 +116,7 @@ class Hub:
     state: State
     socket_url: str = ""
     acks: list[Ack] = field(default_factory=list)
+    greets: bool = True  # False: connections open and hear nothing, not even hello, which happens in the wild
     connected_ever: int = 0
     tickets_opened: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -152,7 +153,10 @@ class Hub:
             await send({"type": "websocket.close", "code": 1000})
             return
         try:
-            await connection.text(self._hello())
+            if self.greets:
+                await connection.text(self._hello())
+            else:
+                connection.ending = True
             await self._listen(connection, receive)
         finally:
             with self._lock:

@@ -227,6 +227,46 @@ async def test_a_refresh_ends_with_one_connection_and_the_old_one_closed(
     assert connection.state().reconnects == 1
 
 
+async def test_the_old_connection_serves_until_the_new_one_is_up(
+    slack: SlackServer, connection: SocketConnection
+) -> None:
+    slack.faults.add(Fault("POST", "connections.open", Misbehaviour.DELAY, seconds=0.2))
+    refreshing = asyncio.create_task(asyncio.to_thread(slack.refresh, lead=0.5))
+    was_connected = []
+    while connection.state().reconnects == 0:
+        was_connected.append(connection.state().connected)
+        await asyncio.sleep(0.01)
+    assert len(was_connected) > 5
+    assert all(was_connected)
+    await refreshing
+
+
+async def test_an_ack_finds_the_new_connection_when_the_old_one_is_closed_too_early(
+    slack: SlackServer, connection: SocketConnection, bot: Bot
+) -> None:
+    del connection
+    bot.hold.clear()
+    asked = asyncio.create_task(ask(slack))
+    await until(lambda: bot.handled)
+    slack.faults.add(Fault("POST", "connections.open", Misbehaviour.DELAY, seconds=0.2))
+    await asyncio.to_thread(slack.refresh, lead=0.0)
+    await asyncio.sleep(0.05)
+    bot.hold.set()
+    assert (await asked).text == "did web 1.4.2"
+    assert [ack.connection for ack in slack.hub.acks] == [2]
+
+
+async def test_a_connection_that_is_never_greeted_does_not_count(slack: SlackServer) -> None:
+    slack.hub.greets = False
+    made = SocketConnection(slack.app.app_token, slack.api_url, Bot(), intervals=QUICK)
+    made.start()
+    await until(lambda: made.state().reason == "Slack did not answer in time")
+    assert not made.state().connected
+    slack.hub.greets = True
+    assert await answered_again(slack, made) < 1
+    await made.stop()
+
+
 async def test_an_ack_waits_for_the_network_to_come_back(
     slack: SlackServer, connection: SocketConnection, bot: Bot
 ) -> None:
