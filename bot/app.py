@@ -15,6 +15,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot import logs
 from bot.delivery import Delivery
@@ -73,7 +74,12 @@ class Program:
         self.people = SlackPeople(token, settings.slack_api_url)
         self.slack = AsyncWebClient(token, base_url=settings.slack_api_url, timeout=10)
         self.pipeline = (
-            JenkinsPipeline(settings.jenkins_url, settings.jenkins_user, settings.jenkins_token.get_secret_value())
+            JenkinsPipeline(
+                settings.jenkins_url,
+                settings.jenkins_user,
+                settings.jenkins_token.get_secret_value(),
+                ca_file=settings.jenkins_ca_file,
+            )
             if settings.jenkins_url
             else None
         )
@@ -159,7 +165,7 @@ class Program:
         found = []
         try:
             self.store.database.ping()
-        except Exception as error:  # readiness must answer whatever is wrong with the database
+        except SQLAlchemyError as error:
             found.append(f"The database does not answer ({type(error).__name__}).")
         if not self.ready:
             found.append("The program is starting or stopping.")

@@ -84,7 +84,11 @@ class Engine:
             "use_listen_notify": False,
         }
         DBOS(config=config)
-        self._workflow = DBOS.workflow(name="deliver", max_recovery_attempts=1000)(self._deliver)
+
+        def deliver(deployment_id: str, attempt: int) -> None:
+            self._deliver(deployment_id, attempt)
+
+        self._workflow = DBOS.workflow(name="deliver", max_recovery_attempts=1000)(deliver)
         DBOS.launch()
         self._find_orphans()
         for name, body in (("dispatcher", self._dispatch), ("heartbeat", self._beat)):

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     registry_password: SecretStr = Field(default=SecretStr(""), alias="REGISTRY_PASSWORD")
     """Sent to REGISTRY_URL's host and no other, whatever locktender.yaml names."""
 
+    jenkins_ca_file: str = Field(default="", alias="JENKINS_CA_FILE")
+    """A bundle of certificates to trust for Jenkins, where the company signs its own."""
+
     kubeconfig: str = Field(default="", alias="KUBECONFIG")
 
     home: Path = Field(default=Path("./var"), alias="LOCKTENDER_HOME")
@@ -165,6 +168,13 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     if faults:
         raise SettingsError(tuple(faults))
     return settings
+
+
+def forget_secrets() -> None:
+    """Take the secrets out of this process's environment, so that no child process and no library finds them there."""
+    for field in Settings.model_fields.values():
+        if field.annotation is SecretStr and field.alias:
+            os.environ.pop(field.alias, None)
 
 
 def _together(known: Mapping[str, Any]) -> Iterator[SettingsFault]:

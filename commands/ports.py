@@ -149,7 +149,7 @@ class Renderer(Protocol):
     """Real kustomize, fenced: no network, no remote bases, memory and time capped."""
 
     def render(self, tree: Tree, overlay: str) -> Rendered:
-        """Build the overlay. Refused: OVERLAY_MISSING, OVERLAY_UNSAFE, REMOTE_BASE, RENDER_FAILED, RENDER_LIMIT."""
+        """Build the overlay. Refused: OVERLAY_*, REMOTE_BASE, RENDER_FAILED, RENDER_LIMIT."""
         ...
 
 

@@ -22,6 +22,7 @@ from storage.models import Target
 
 LOOK_EVERY = 1.0
 METADATA = "locktender_deployment"
+_CANNOT_LOOK = {"missing_scope", "not_in_channel", "thread_not_found"}
 NOTE_METADATA = "locktender_note"
 log = structlog.get_logger("outbox")
 
@@ -133,9 +134,10 @@ class Outbox:
                 include_all_metadata=True,
             )
         except SlackApiError as error:
-            if _code(error) != "missing_scope":
+            if _code(error) not in _CANNOT_LOOK:
                 raise
-            log.warning("outbox.cannot_look_for_cards", scope="channels:history")
+            # Two cards are better than none; `doctor` tells to grant channels:history and to invite the bot.
+            log.warning("outbox.cannot_look_for_cards", error=_code(error))
             return ""
         for message in answer.get("messages") or ():
             payload = (message.get("metadata") or {}).get("event_payload") or {}
@@ -192,7 +194,7 @@ class Outbox:
                 channel=job.channel, ts=job.thread_ts, limit=200, include_all_metadata=True
             )
         except SlackApiError as error:
-            if _code(error) != "missing_scope":
+            if _code(error) not in _CANNOT_LOOK:
                 raise
             return ""
         for message in answer.get("messages") or ():

@@ -10,6 +10,7 @@ import contextlib
 import json
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -138,7 +139,7 @@ class SocketConnection:
         except OpenError as failed:
             return failed
         except Exception as error:  # noqa: BLE001 - the edge: whatever a library raises, the bot must connect again
-            _log.error("slack_socket_open_failed", exc_info=error)
+            _log.error("slack_socket_open_failed", traceback=_traceback(error))
             return OpenError(f"Slack could not be connected to ({type(error).__name__}); the log has the details")
 
     def _pause(self, failures: int, failed: OpenError | None) -> float:
@@ -213,4 +214,9 @@ class SocketConnection:
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("slack_dispatch_failed", exc_info=error)
+            _log.error("slack_dispatch_failed", traceback=_traceback(error))
+
+
+def _traceback(error: BaseException) -> str:
+    """As plain text: a renderer that prints local variables would print the token, and stops the loop meanwhile."""
+    return "".join(traceback.format_exception(error))

@@ -1,5 +1,6 @@
 """What every step of a delivery shares: who owns the deployment, how long there is, and how faults become endings."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from uuid import uuid4
 import structlog
 from sqlalchemy.exc import OperationalError
 
+from bot.metrics import STEP_SECONDS
 from bot.writing import Writing
 from commands import policy
 from commands.catalogue import App, Catalogue, Environment
@@ -106,10 +108,11 @@ class Step(ABC):
 
     def __call__(self, deployment_id: str, attempt: int) -> float:
         """Run the step; the one place where a fault is caught and becomes an ending."""
+        began = time.perf_counter()
         try:
             with self.store.read() as uow:
                 row = uow.running(deployment_id, attempt)
-            return self.work(row, attempt)
+            return self._logged(deployment_id, attempt, self.work(row, attempt))
         except StaleAttemptError:
             log.info("delivery.stale", deployment=deployment_id, attempt=attempt, step=self.name)
             return ENDED
@@ -130,6 +133,13 @@ class Step(ABC):
                 f"Look at git and the cluster before you deploy again; the log line has error id `{error_id}`.",
             )
             return self._end(deployment_id, attempt, Phase.ERRORED, defect)
+        finally:
+            STEP_SECONDS.labels(self.name).observe(time.perf_counter() - began)
+
+    def _logged(self, deployment_id: str, attempt: int, answer: float) -> float:
+        if answer == DONE:
+            log.info("delivery.step_done", deployment=deployment_id, attempt=attempt, step=self.name)
+        return answer
 
     # ------------------------------------------------------------ for the steps
 

@@ -1,0 +1,116 @@
+"""The command line. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 could not tell."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bot.settings import Settings, SettingsError, forget_secrets, load
+from storage import database
+
+REFUSED, USAGE, COULD_NOT_TELL = 1, 2, 3
+
+app = typer.Typer(
+    name="locktender",
+    help="A Slack bot and delivery engine for GitOps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+database_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+app.add_typer(database_app, name="db")
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.command()
+def serve() -> None:
+    """Run the bot: Slack, deliveries, health and metrics, until SIGTERM."""
+    from bot.app import StartError, run
+    from bot.engine import AlreadyRunningError
+
+    settings = _settings()
+    forget_secrets()
+    try:
+        asyncio.run(run(settings))
+    except StartError as error:
+        errors.print(f"[red]Locktender cannot start.[/] {escape(str(error))}")
+        raise typer.Exit(COULD_NOT_TELL) from None
+    except AlreadyRunningError as error:
+        errors.print(f"[red]Locktender cannot start:[/] {escape(str(error))}.")
+        raise typer.Exit(REFUSED) from None
+
+
+@app.command()
+def demo(
+    script: Annotated[
+        bool, typer.Option("--script", help="One deploy without a person; fails unless it ends live.")
+    ] = False,
+    svg: Annotated[Path | None, typer.Option(help="With --script: save a picture of what was shown.")] = None,
+) -> None:
+    """Run the bot against stand-ins of Slack, git, Jenkins and Kubernetes on this machine."""
+    from bot.sandbox.demo import interactive, scripted
+
+    with tempfile.TemporaryDirectory(prefix="locktender-demo-") as home:
+        code = scripted(Path(home), svg) if script else interactive(Path(home))
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at everything the bot needs, and say what is missing and what is in effect."""
+    from bot.doctor import examine
+
+    raise typer.Exit(examine(_settings(), console))
+
+
+@app.command()
+def manifest(
+    http: Annotated[str, typer.Option(help="The public https address, for HTTP instead of Socket Mode.")] = "",
+    socket: Annotated[bool, typer.Option("--socket", help="Socket Mode, the default.")] = False,
+) -> None:
+    """Print the Slack app's manifest, to paste at api.slack.com/apps."""
+    from bot.slack.manifest import for_http, for_socket_mode
+
+    if http and socket:
+        errors.print("Give --socket or --http, not both.")
+        raise typer.Exit(USAGE)
+    if http and not http.startswith("https://"):
+        errors.print("--http takes an https address: Slack sends to nothing else.")
+        raise typer.Exit(USAGE)
+    print(for_http(http) if http else for_socket_mode(), end="")  # noqa: T201 - the output is the product
+
+
+@database_app.command()
+def upgrade() -> None:
+    """Bring the schema to this version's. SQLite needs no call: `serve` does it."""
+    settings = _settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = database.create(settings.database)
+    database.upgrade(engine)
+    engine.dispose()
+    console.print("The schema is this version's.")
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except SettingsError as error:
+        count = len(error.faults)
+        errors.print(f"[red]The environment has {count} fault{'s' if count > 1 else ''}:[/]")
+        for fault in error.faults:
+            errors.print(f"  {escape(str(fault))}")
+        raise typer.Exit(USAGE) from None
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

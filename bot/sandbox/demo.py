@@ -1,0 +1,233 @@
+"""`locktender demo`: the production program on the stand-ins, with a prompt to type commands and cards to look at."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from bot.sandbox.slack_model import AUDITOR, DEVELOPER, RELEASE_MANAGER, CommandResult, Message, User
+from bot.sandbox.world import Running, Sandbox
+
+CHANNEL = "C0DEPLOYMENTS"
+PERSONAS = {"developer": DEVELOPER, "release-manager": RELEASE_MANAGER, "auditor": AUDITOR}
+TURN = {"✅": "green", "❌": "red", "⚠️": "yellow", "🚫": "red", "🚀": "blue", "⏳": "cyan"}
+PATIENCE = 90.0
+"""Seconds that the scripted deploy may take before it counts as failed."""
+
+WELCOME = """\
+You are the developer in #deployments of a company whose Slack, git, Jenkins and Kubernetes are stand-ins on this
+machine. The bot is the production program. Try:
+
+  /deploy my-application 1.4.2            to staging, which is where it goes unless you say otherwise
+  /deploy my-application 1.4.3-crash      a version that crashes; also 1.4.3-pull and 1.4.3-slow
+  /deploy my-application 1.4.22           a version that the registry does not have
+  /deploy my-application 1.4.2 dev --dry-run
+  /deploy status                          what runs where
+  /audit history app:my-application       the record
+  as auditor /audit history by:me         speak as developer, release-manager or auditor
+  click Cancel                            press a button of the latest card
+  git log                                 the infra-repo's commits
+  quit
+"""
+
+
+def scripted(home: Path, svg: Path | None) -> int:
+    """One deploy without a person: 0 when it ended live, 1 otherwise. `svg` gets a picture of what was shown."""
+    console = Console(record=svg is not None, width=104, highlight=False)
+    with Sandbox(home) as sandbox, sandbox.program() as program:
+        live = _scripted(console, sandbox, program)
+    if svg is not None:
+        console.save_svg(str(svg), title="Locktender")
+    if not live:
+        console.print("[red]The deploy did not end live.[/] The end of the bot's log:")
+        console.print(Text(program.log.read_text(errors="replace")[-3000:]))
+    return 0 if live else 1
+
+
+def _scripted(console: Console, sandbox: Sandbox, program: Running) -> bool:
+    typed = "my-application 1.4.2 --reason the cart total is right again"
+    console.print(Text.assemble(("developer", "bold"), f"  /deploy {typed}"))
+    result = sandbox.slack.workspace.command(DEVELOPER, "/deploy", typed, channel=CHANNEL)
+    console.print(_shown(result.text, f"only you, {result.seconds * 1000:.0f} ms"))
+    if not result.acked:
+        return False
+    deadline, seen = time.monotonic() + PATIENCE, 0
+    while time.monotonic() < deadline and program.process.poll() is None:
+        versions = sandbox.slack.workspace.versions(card) if (card := _card(sandbox)) else ()
+        for version in versions[seen:]:
+            if len(versions) == 1 or version is not versions[0]:
+                console.print(_panel(version, sandbox))
+        seen = len(versions)
+        if versions and versions[-1].text[:1] in {"✅", "❌", "⚠"}:
+            break
+        time.sleep(0.05)
+    card = _card(sandbox)
+    live = card is not None and card.text.startswith("✅")
+    if card is not None:
+        _settle(sandbox, card)
+        for reply in sandbox.slack.workspace.thread(CHANNEL, card.ts)[1:]:
+            console.print(_panel(reply, sandbox, title="in its thread"))
+    console.print(Text.assemble(("auditor", "bold"), "  /audit history app:my-application"))
+    record = sandbox.slack.workspace.command(AUDITOR, "/audit", "history app:my-application", channel=CHANNEL)
+    console.print(_shown(_names(record.text, sandbox), "only you"))
+    console.print(Text.assemble(("git log", "bold"), f"  {sandbox.log('%h %s (%an)')[0]}"))
+    return live
+
+
+def interactive(home: Path) -> int:
+    """A prompt until `quit` or the end of input."""
+    console = Console(highlight=False)
+    with console.status("Starting Slack, git, Jenkins, Kubernetes and the bot …"):
+        sandbox = Sandbox(home).__enter__()
+    try:
+        with sandbox.program() as program:
+            console.print(Panel(WELCOME, title="Locktender", border_style="blue"))
+            for line in _lines(console):
+                _one(console, sandbox, line)
+                if program.process.poll() is not None:
+                    console.print(f"[red]The bot ended.[/] Its log is {program.log}")
+                    return 1
+    finally:
+        sandbox.__exit__(None, None, None)
+    return 0
+
+
+def _lines(console: Console) -> Iterator[str]:
+    while True:
+        try:
+            line = console.input("[bold]>[/] ").strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line in {"quit", "exit"}:
+            return
+        if line:
+            yield line
+
+
+def _one(console: Console, sandbox: Sandbox, line: str) -> None:
+    user = DEVELOPER
+    if line.startswith("as "):
+        _, name, *rest = line.split(" ", 2)
+        if name not in PERSONAS or not rest:
+            console.print(f"Speak as one of {', '.join(PERSONAS)}: `as auditor /audit history`.")
+            return
+        user, line = PERSONAS[name], rest[0]
+    if line == "git log":
+        for entry in sandbox.log("%h %s (%an)")[:10]:
+            console.print(Text(entry))
+    elif line.startswith("click "):
+        _click(console, sandbox, user, line.removeprefix("click ").strip())
+    elif line.startswith("/"):
+        command, _, text = line.partition(" ")
+        _command(console, sandbox, user, command, text)
+    else:
+        console.print("Type a command such as [bold]/deploy help[/], [bold]click Cancel[/], [bold]git log[/] or quit.")
+
+
+def _command(console: Console, sandbox: Sandbox, user: User, command: str, text: str) -> None:
+    workspace = sandbox.slack.workspace
+    before, told = _card(sandbox), len(workspace.ephemerals(user))
+    result: CommandResult = workspace.command(user, command, text, channel=CHANNEL)
+    if not result.acked:
+        console.print(f"[red]Slack: {result.trouble}[/]")
+        return
+    console.print(_shown(_names(result.text, sandbox), f"only {user.real_name}, {result.seconds * 1000:.0f} ms"))
+    if "Working out" in result.text:
+        _await_private(console, sandbox, user, told + 1)
+    elif result.text.startswith(("Deploying", "Queued")):
+        _follow(console, sandbox, before)
+
+
+def _await_private(console: Console, sandbox: Sandbox, user: User, told: int) -> None:
+    workspace = sandbox.slack.workspace
+    try:
+        workspace.wait(lambda: len(workspace.ephemerals(user)) > told, 20)
+    except TimeoutError:
+        console.print("Nothing came within 20 seconds.")
+        return
+    console.print(_shown(_names(workspace.ephemerals(user)[-1].text, sandbox), f"only {user.real_name}"))
+
+
+def _follow(console: Console, sandbox: Sandbox, before: Message | None) -> None:
+    """Show a card as it changes, until it ends or Ctrl-C."""
+    seen = 0
+    try:
+        while True:
+            card = _card(sandbox)
+            if card is not None and (before is None or card.ts != before.ts):
+                versions = sandbox.slack.workspace.versions(card)
+                for version in versions[seen:]:
+                    console.print(_panel(version, sandbox))
+                seen = len(versions)
+                if card.text[:1] not in {"🚀", "⏳"}:
+                    return
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        console.print("It goes on without you looking.")
+
+
+def _click(console: Console, sandbox: Sandbox, user: User, label: str) -> None:
+    card = _card(sandbox)
+    if card is None:
+        console.print("There is no card yet.")
+        return
+    told = len(sandbox.slack.workspace.ephemerals(user))
+    try:
+        sandbox.slack.workspace.click(user, card, label)
+    except LookupError:
+        console.print(f"The latest card has no button {label!r} (any more).")
+        return
+    _await_private(console, sandbox, user, told)
+
+
+def _card(sandbox: Sandbox) -> Message | None:
+    """The latest card in the channel."""
+    cards = [
+        one
+        for one in sandbox.slack.workspace.messages(CHANNEL)
+        if (one.metadata or {}).get("event_type") == "locktender_deployment"
+    ]
+    return cards[-1] if cards else None
+
+
+def _settle(sandbox: Sandbox, card: Message) -> None:
+    """Give the thread a moment to have its last line."""
+    deadline = time.monotonic() + 3
+    while len(sandbox.slack.workspace.thread(CHANNEL, card.ts)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _panel(message: Message, sandbox: Sandbox, *, title: str = "#deployments") -> RenderableType:
+    parts: list[RenderableType] = []
+    for block in message.blocks:
+        match block.get("type"):
+            case "header":
+                parts.append(Text(str(block["text"]["text"]), style="bold"))
+            case "section":
+                parts.append(Text(_names(str(block["text"]["text"]), sandbox)))
+            case "context":
+                parts.append(
+                    Text(_names(" ".join(str(one["text"]) for one in block["elements"]), sandbox), style="dim")
+                )
+            case "actions":
+                labels = "  ".join(f"[ {one['text']['text']} ]" for one in block["elements"])
+                parts.append(Text(labels, style="bold red"))
+    style = next((colour for mark, colour in TURN.items() if message.text.startswith(mark)), "dim")
+    return Panel(Group(*parts), title=title, title_align="left", border_style=style)
+
+
+def _shown(text: str, who: str) -> RenderableType:
+    return Panel(Text(text), subtitle=who, subtitle_align="left", border_style="dim")
+
+
+def _names(text: str, sandbox: Sandbox) -> str:
+    """Slack's markup as a person sees it."""
+    people = {user.id: user.real_name for user in PERSONAS.values()}
+    text = re.sub(r"<@([A-Z0-9]+)>", lambda match: "@" + people.get(match[1], match[1]), text)
+    text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", r"\2", text)
+    text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace("*", "")
+    return text.replace(str(sandbox.home), "…")

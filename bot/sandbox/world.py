@@ -1,0 +1,282 @@
+"""The whole outside on loopback: Slack, a git server, Jenkins with its CD job, Kubernetes and a registry, put together.
+
+    with Sandbox(home) as sandbox, sandbox.program() as program:
+        sandbox.slack.workspace.command(DEVELOPER, "/deploy", "my-application 1.4.2")
+
+The program is the production one, in a process of its own, and knows nothing but its environment.
+"""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from bot.integrations.kustomize.command import find_command
+from bot.sandbox.git_http import GitServer
+from bot.sandbox.infra_example import create_example
+from bot.sandbox.jenkins import JenkinsServer
+from bot.sandbox.jenkins_engine import Pace
+from bot.sandbox.jenkins_model import BuildContext, Job, Result, StageFailed
+from bot.sandbox.kubernetes import ADMIN_TOKEN, KubernetesServer, User, reader, write_kubeconfig
+from bot.sandbox.kubernetes_apply import ApiServer, ApplyFailed, Conflicts, apply_manifests
+from bot.sandbox.registry import SandboxRegistry
+from bot.sandbox.server import Faults, Server
+from bot.sandbox.slack import SlackServer
+
+REPOSITORY = "company/infra"
+GIT_TOKEN = "sandbox-git-token"
+BOT_KUBE_TOKEN = "sandbox-read-only-token"
+IMAGE = "registry.company.com/my-application"
+VERSIONS = ("1.4.0", "1.4.1", "1.4.2", "1.4.3", "1.4.3-crash", "1.4.3-pull", "1.4.3-slow", "1.10", "1.10.0")
+
+
+_SOMEBODY = {"NAME": "Platform engineer", "EMAIL": "platform@company.example"}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast the stand-ins are, in seconds: the defaults suit a person who watches, tests use less."""
+
+    stage: float = 0.6
+    pod: float = 1.2
+    poll: float = 1.0
+
+
+FAST = Speed(stage=0.02, pod=0.1, poll=0.5)
+
+
+class Sandbox:
+    """Every stand-in, wired. `home` gets the repositories and the program's own folder."""
+
+    def __init__(
+        self, home: Path, *, speed: Speed = Speed(), create: Callable[[Path], object] = create_example
+    ) -> None:
+        self.home = home
+        self.speed = speed
+        self.slack = SlackServer()
+        self.git_faults = Faults()
+        self.git = GitServer(home / "git", GIT_TOKEN)
+        self.kubernetes = KubernetesServer(pod_seconds=speed.pod)
+        self.kubernetes.users[BOT_KUBE_TOKEN] = User("locktender", reader())
+        self.job = Job("infra-deploy", run=self._deploy, stage_seconds=speed.stage)
+        self.jenkins = JenkinsServer(self.job, pace=Pace(executors=4))
+        self.registry = SandboxRegistry()
+        self.repository = self.git.create(REPOSITORY)
+        create(self.repository)
+        self._stack = ExitStack()
+        self._kube_url = ""
+
+    def __enter__(self) -> Self:
+        stack = self._stack
+        stack.enter_context(self.slack)
+        stack.enter_context(self.jenkins)
+        stack.enter_context(self.kubernetes)
+        self.git_url = stack.enter_context(Server(self.git_faults.wrap(self.git))).url
+        self.jenkins_url = stack.enter_context(Server(self.jenkins.app)).url
+        self._kube_url = stack.enter_context(Server(self.kubernetes.app)).url
+        self.registry_url = stack.enter_context(Server(self.registry.app)).url
+        self.commit(
+            "locktender.yaml",
+            f"{self.read('locktender.yaml')}registries: {{registry.company.com: {{url: '{self.registry_url}'}}}}\n",
+            "Ask the registry which versions there are",
+        )
+        for version in VERSIONS:
+            self.registry.push("my-application", version)
+        for environment in ("dev", "staging", "production"):
+            self.kubernetes.add_namespace(environment)
+            with contextlib.suppress(StageFailed):
+                self.apply("main", environment, manager="setup")
+        self.kubeconfig = write_kubeconfig(self.home / "kubeconfig", self._kube_url, {"sandbox": BOT_KUBE_TOKEN})
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    # ------------------------------------------------------------ the program
+
+    def environment(self) -> dict[str, str]:
+        """What the program is told: addresses and tokens, nothing of this process's own environment but the paths."""
+        app = self.slack.app
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "SLACK_BOT_TOKEN": app.bot_token,
+            "SLACK_APP_TOKEN": app.app_token,
+            "SLACK_API_URL": self.slack.api_url,
+            "INFRA_REPO_URL": f"{self.git_url}/{REPOSITORY}.git",
+            "GITHUB_TOKEN": GIT_TOKEN,
+            "JENKINS_URL": self.jenkins_url,
+            "JENKINS_USER": self.jenkins.login.user,
+            "JENKINS_TOKEN": self.jenkins.login.token,
+            "KUBECONFIG": str(self.kubeconfig),
+            "LOCKTENDER_HOME": str(self.home / "var"),
+            "LOCKTENDER_PORT": "0",
+            "LOCKTENDER_POLL_SECONDS": str(self.speed.poll),
+        }
+
+    @contextlib.contextmanager
+    def program(self, command: tuple[str, ...] = (), *, more: Mapping[str, str] | None = None) -> Iterator["Running"]:
+        """`locktender serve` in its own process, connected to Slack; stopped at the end."""
+        running = self.start_program(command, more=more)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    def start_program(self, command: tuple[str, ...] = (), *, more: Mapping[str, str] | None = None) -> "Running":
+        """Start the program and wait until Slack has a connection to it."""
+        words = command or (sys.executable, "-m", "bot.cli", "serve")
+        logs = (self.home / "locktender.log").open("ab")
+        deadline = time.monotonic() + 5
+        while self.slack.hub.connections and time.monotonic() < deadline:
+            time.sleep(0.01)  # the last one's connection is not the new one's
+        process = subprocess.Popen(
+            words, env=self.environment() | dict(more or {}), stdout=logs, stderr=logs, stdin=subprocess.DEVNULL
+        )
+        logs.close()
+        running = Running(process, self.home / "locktender.log")
+        try:
+            running.wait_until(lambda: self.slack.hub.connections, 30)
+        except BaseException:
+            running.kill()
+            raise
+        return running
+
+    # ------------------------------------------------------------ the CD job
+
+    def _deploy(self, context: BuildContext) -> Result:
+        """What the company's Jenkinsfile does: check out, render, apply, look."""
+        commit, environment = context.parameters["GIT_COMMIT"], context.parameters["ENVIRONMENT"]
+        with context.stage("Checkout"):
+            context.log(f"+ git checkout {commit}")
+        with context.stage("Validate"):
+            text = self.render(commit, environment)
+            context.log(f"+ kubectl kustomize environments/{environment}")
+        with context.stage("Apply"):
+            if context.parameters["DRY_RUN"] == "true":
+                context.log("dry run: nothing is applied")
+                return Result.SUCCESS
+            for line in self._apply(text, environment, "jenkins"):
+                context.log(line)
+        with context.stage("Verify"):
+            context.log("applied")
+        return Result.SUCCESS
+
+    def apply(self, revision: str, environment: str, *, manager: str) -> None:
+        """Apply what a revision says of an environment, as somebody with kubectl would. StageFailed when refused."""
+        self._apply(self.render(revision, environment), environment, manager)
+
+    def _apply(self, text: str, environment: str, manager: str) -> list[str]:
+        server = ApiServer(self._kube_url, ADMIN_TOKEN)
+        try:
+            applied = apply_manifests(server, text, manager, namespace=environment, conflicts=Conflicts.TAKE_OVER)
+        except (ApplyFailed, httpx.HTTPError) as error:
+            raise StageFailed(str(error)) from error
+        return [str(one) for one in applied]
+
+    def render(self, revision: str, environment: str) -> str:
+        """What kustomize makes of an environment at a revision. StageFailed with its words when it cannot."""
+        with tempfile.TemporaryDirectory() as folder:
+            archive = subprocess.run(
+                ["git", f"--git-dir={self.repository}", "archive", "--format=tar", revision],
+                check=True,
+                capture_output=True,
+            ).stdout
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                tar.extractall(folder, filter="data")
+            overlays = [Path(folder, "environments", environment)]
+            if not overlays[0].is_dir():
+                overlays = sorted(Path(folder).glob(f"apps/*/overlays/{environment}"))
+            texts = []
+            for overlay in overlays:
+                built = subprocess.run([*find_command(), str(overlay)], capture_output=True, text=True, check=False)
+                if built.returncode != 0:
+                    raise StageFailed(built.stderr.strip())
+                texts.append(built.stdout)
+            return "\n---\n".join(texts)
+
+    # ------------------------------------------------------------ what is where
+
+    def read(self, path: str, revision: str = "main") -> str:
+        """A file's text."""
+        return self._git("show", f"{revision}:{path}")
+
+    def commit(self, path: str, text: str, subject: str) -> str:
+        """Somebody else's commit on the branch, pushed past the bot; returns its id."""
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": f"{folder}/index"}
+            head = self._git("rev-parse", "main").strip()
+            blob = self._git("hash-object", "-w", "--stdin", stdin=text).strip()
+            self._git("read-tree", head, more=index)
+            self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", more=index)
+            tree = self._git("write-tree", more=index).strip()
+        who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in _SOMEBODY.items()}
+        made = self._git("commit-tree", tree, "-p", head, "-m", subject, more=who).strip()
+        self._git("update-ref", "refs/heads/main", made, head)
+        return made
+
+    def _git(self, *words: str, stdin: str = "", more: Mapping[str, str] | None = None) -> str:
+        answer = subprocess.run(
+            ["git", f"--git-dir={self.repository}", *words],
+            input=stdin,
+            env=dict(os.environ) | dict(more or {}),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return answer.stdout
+
+    def commits(self) -> list[str]:
+        """The subjects of the branch's commits, newest first."""
+        return self.log("%s")
+
+    def log(self, form: str) -> list[str]:
+        """The branch's commits, newest first, in one of git's formats."""
+        return self._git("log", "-z", f"--format={form}", "main").rstrip("\0").split("\0")
+
+
+@dataclass
+class Running:
+    """The program's process."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def wait_until(self, condition: Callable[[], object], seconds: float) -> None:
+        """Wait for something; TimeoutError, or RuntimeError with the log's end when the program died meanwhile."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self.process.poll() is not None:
+                tail = self.log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the program ended with {self.process.returncode}:\n{tail}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {seconds} s in vain; the log ends:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once, as `kill -9` does."""
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return int(self.process.returncode)
