@@ -6,6 +6,7 @@ fare is decided by their images' tags: see `kubernetes_pods`. Left out: Table an
 """
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -28,7 +29,7 @@ from bot.sandbox.kubernetes_fields import Manager, apply, merge_patch, own_chang
 from bot.sandbox.kubernetes_paths import Target, change_lines, discovery, event_line, selected, target_of, verb_of
 from bot.sandbox.kubernetes_pods import Kubelet, log
 from bot.sandbox.kubernetes_sets import DaemonSets, StatefulSets
-from bot.sandbox.kubernetes_store import ApiError, Json, Resource, Store
+from bot.sandbox.kubernetes_store import RESOURCES, ApiError, Json, Resource, Store
 from bot.sandbox.server import Faults
 
 ADMIN_TOKEN = "sandbox-admin-token"
@@ -107,14 +108,20 @@ class KubernetesServer:
         seen = -1
         while not self._halt.wait(TICK):
             with self.store.lock:  # a pass sees one state of the world, as if it were instantaneous
-                for controller in controllers:
-                    controller.tick()
                 if self.store.version != seen:
-                    self._collect_garbage()
+                    self._collect_garbage()  # first: nothing is made in a namespace that has gone
                     seen = self.store.version
+                for controller in controllers:
+                    with contextlib.suppress(ApiError):  # tried again in the next pass, as real controllers do
+                        controller.tick()
 
     def _collect_garbage(self) -> None:
-        """What belonged to something that is gone goes too."""
+        """What belonged to something that is gone goes too, a namespace included."""
+        namespaces = {i["metadata"]["name"] for i in self.store.all("namespaces")}
+        for plural in (r.plural for r in RESOURCES.values() if r.namespaced):
+            for item in self.store.all(plural):
+                if item["metadata"]["namespace"] not in namespaces:
+                    self.store.delete(plural, item["metadata"]["namespace"], item["metadata"]["name"])
         owners = {i["metadata"]["uid"] for r in ("deployments", *OWNERS) for i in self.store.all(r)}
         for resource in ("replicasets", "pods"):
             for item in self.store.all(resource):

@@ -38,7 +38,7 @@ class Rig:
     patience: float  # seconds within which any scenario must end
     stand_in: KubernetesServer | None = None
 
-    def cluster(self, *, grace: float = 0.2) -> KubernetesCluster:
+    def cluster(self, *, grace: float = 0.0) -> KubernetesCluster:
         return KubernetesCluster(str(self.kubeconfig), timeout=3.0, grace=grace)
 
     def request(self, tag: str, *, kind: str = "deployment", context: str | None = None) -> RolloutRequest:
@@ -95,13 +95,20 @@ def manifest(tag: str, *, kind: str = "Deployment", replicas: int | None = 2, **
 
 
 @contextlib.contextmanager
-def stand_in_rig(folder: Path) -> Iterator[Rig]:
-    """The stand-in, with contexts for a reader, a reader of no pods, nobody, and a token that is not known."""
+def served_stand_in() -> Iterator[tuple[KubernetesServer, str]]:
+    """The stand-in and its URL: one for a whole module, for starting it takes longer than most tests."""
     server = KubernetesServer(pod_seconds=POD_SECONDS, lag=0.1)
+    with server, Server(server.app) as served:
+        yield server, served.url
+
+
+@contextlib.contextmanager
+def stand_in_rig(folder: Path, server: KubernetesServer, url: str) -> Iterator[Rig]:
+    """A namespace on the stand-in, with contexts for a reader, readers of less, and a token that is not known."""
     server.users["reader-token"] = User("locktender", reader())
     server.users["podless-token"] = User("podless", reader(without=frozenset({"pods"})))
     server.users["logless-token"] = User("logless", reader(without=frozenset({"pods/log", "events"})))
-    namespace = "team-a"
+    namespace = f"team-{uuid.uuid4().hex[:8]}"
     server.add_namespace(namespace)
     contexts = {
         "reader": "reader-token",
@@ -109,9 +116,11 @@ def stand_in_rig(folder: Path) -> Iterator[Rig]:
         "logless": "logless-token",
         "stale": "revoked-token",
     }
-    with server, Server(server.app) as served:
-        config = write_kubeconfig(folder / "kubeconfig", served.url, contexts)
-        yield Rig(ApiServer(served.url, ADMIN_TOKEN), config, "reader", namespace, patience=15.0, stand_in=server)
+    config = write_kubeconfig(folder / "kubeconfig", url, contexts)
+    yield Rig(ApiServer(url, ADMIN_TOKEN), config, "reader", namespace, patience=15.0, stand_in=server)
+    server.faults.clear()
+    server.faults.before = server.faults.after = None
+    server.store.delete("namespaces", "", namespace)
 
 
 @contextlib.contextmanager

@@ -75,11 +75,11 @@ class ClusterScenarios:
 
     def test_a_failing_old_version_does_not_count_against_the_new_one(self, rig: Rig) -> None:
         cluster, crashing = rig.cluster(grace=60.0), rig.request("1.0-crash")
-        rig.apply(manifest("1.0-crash"))
+        rig.apply(manifest("1.0-crash", replicas=1))
         look = cluster.rollout(crashing, None, 0)
         while look.reason is not ReasonCode.CRASH_LOOP:
             look = cluster.rollout(crashing, look, 1.0)
-        rig.apply(manifest("1.0-slow"))
+        rig.apply(manifest("1.0-slow", replicas=1))
         looks = rig.watch_to_end(cluster, rig.request("1.0-slow"))
         assert looks[-1].state is RolloutState.DONE
 

@@ -15,13 +15,19 @@ from bot.sandbox.kubernetes import KubernetesServer, write_kubeconfig
 from bot.sandbox.server import Fault, Misbehaviour
 from commands.ports import RolloutState
 from commands.reasons import ReasonCode, Refused, Retry
-from tests.contract.cluster_rig import IMAGE, POD_SECONDS, Rig, manifest, stand_in_rig
+from tests.contract.cluster_rig import IMAGE, POD_SECONDS, Rig, manifest, served_stand_in, stand_in_rig
 from tests.contract.cluster_scenarios import ClusterScenarios
 
 
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[KubernetesServer, str]]:
+    with served_stand_in() as served:
+        yield served
+
+
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with stand_in_rig(tmp_path) as rig:
+def rig(tmp_path: Path, served: tuple[KubernetesServer, str]) -> Iterator[Rig]:
+    with stand_in_rig(tmp_path, *served) as rig:
         yield rig
 
 
@@ -33,8 +39,8 @@ def server(rig: Rig) -> KubernetesServer:
 
 class TestClusterOnTheStandIn(ClusterScenarios):
     @pytest.fixture
-    def rig(self, tmp_path: Path) -> Iterator[Rig]:
-        with stand_in_rig(tmp_path) as rig:
+    def rig(self, tmp_path: Path, served: tuple[KubernetesServer, str]) -> Iterator[Rig]:
+        with stand_in_rig(tmp_path, *served) as rig:
             yield rig
 
 
@@ -134,7 +140,7 @@ def test_a_server_that_is_not_there_is_retried(tmp_path: Path, rig: Rig) -> None
 
 
 def test_a_server_that_hangs_is_retried_after_the_time_out(rig: Rig, server: KubernetesServer) -> None:
-    server.faults.add(Fault("GET", "/deployments$", Misbehaviour.DELAY, seconds=2.0))
+    server.faults.add(Fault("GET", "/deployments$", Misbehaviour.DELAY, seconds=0.8))
     with pytest.raises(Retry, match="no answer in time"):
         KubernetesCluster(str(rig.kubeconfig), timeout=0.3).rollout(rig.request("1.4.2"), None, 0)
 
