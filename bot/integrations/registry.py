@@ -6,6 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 
 import hashlib
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -59,6 +60,7 @@ class _Errors(BaseModel):
 class RegistryClient:
     """The registries that are configured, by host name as images have it (`docker.io` for images without one).
 
+    `roots` are the certificates that are trusted: by default the usual ones and the system's.
     Blocks for at most a few times `timeout` seconds. Refused: NOT_CONFIGURED for other hosts, REGISTRY_CREDENTIALS.
     Retry and Unknown: REGISTRY_UNREACHABLE. Thread-safe; a context manager that closes its connections.
     """
@@ -69,9 +71,10 @@ class RegistryClient:
         *,
         timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        roots: ssl.SSLContext | None = None,
     ) -> None:
         self._endpoints = {host: (address(host, endpoint), endpoint) for host, endpoint in endpoints.items()}
-        self._wire = Wire(timeout)
+        self._wire = Wire(timeout, roots)
         self._authorizer = Authorizer(self._wire, clock)
 
     def __enter__(self) -> Self:

@@ -1,12 +1,14 @@
 """Registries to test against: the stand-in, and Debian's docker-registry where it is installed."""
 
 import base64
+import functools
 import hashlib
 import json
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bot.integrations.registry_http import trust
 from bot.sandbox.registry import Login, SandboxRegistry
 from bot.sandbox.server import Server
 
@@ -33,6 +36,12 @@ USER, PASSWORD = "locktender", "sesame"
 HTPASSWD = "locktender:$2b$04$i7V01DPgg1.8TGLnZzW/D.H/4BL0tQ5DrlMAl9vzYf37cr/8iX2Wi\n"
 SERVICE, ISSUER = "sandbox", "tests"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+@functools.cache
+def roots() -> ssl.SSLContext:
+    """Trusted certificates, read once: nothing here speaks TLS, and reading them takes longer than most tests."""
+    return trust()
 
 
 @dataclass(frozen=True)

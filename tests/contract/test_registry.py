@@ -14,7 +14,7 @@ import pytest
 from bot.integrations.registry import Endpoint, RegistryClient
 from bot.sandbox.registry import Login
 from commands.reasons import ReasonCode, Refused
-from tests.contract.registry_subjects import MANIFEST, PASSWORD, USER, Subject, debian, installed, sandbox
+from tests.contract.registry_subjects import MANIFEST, PASSWORD, USER, Subject, debian, installed, roots, sandbox
 
 KINDS = [
     "stand-in",
@@ -47,7 +47,7 @@ def token_registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 
 
 def client(registry: Subject, user: str = "", password: str = "") -> RegistryClient:
-    return RegistryClient({registry.host: Endpoint(registry.url, user, password)})
+    return RegistryClient({registry.host: Endpoint(registry.url, user, password)}, roots=roots())
 
 
 def test_the_digest_of_a_tag_is_the_one_it_was_pushed_with(open_registry: Subject) -> None:

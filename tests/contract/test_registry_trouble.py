@@ -24,11 +24,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.integrations.registry import Endpoint, KnownTags, RegistryClient, TagCache
-from bot.integrations.registry_auth import challenges
-from bot.integrations.registry_http import retry_after, trust
+from bot.integrations.registry_auth import Authorizer, Place, challenges
+from bot.integrations.registry_http import Answer, Wire, retry_after, trust
 from bot.sandbox.registry import Login, SandboxRegistry
 from bot.sandbox.server import Fault, Misbehaviour, Server
 from commands.reasons import ReasonCode, Refused, Retry, Unknown
+from tests.contract.registry_subjects import roots
 
 DIGEST = "sha256:" + "ab" * 32
 Answerer = Callable[[Request], Response]
@@ -89,7 +90,7 @@ def asked() -> Iterator[Asked]:
         def plug(app: ASGIApp, *, user: str = "", timeout: float = 5.0) -> Iterator[tuple[RegistryClient, str]]:
             board.app = app
             endpoint = Endpoint(server.url, user, "sesame" if user else "")
-            with RegistryClient({host: endpoint}, timeout=timeout) as client:
+            with RegistryClient({host: endpoint}, timeout=timeout, roots=roots()) as client:
                 yield client, f"{host}/team/web"
 
         yield plug
@@ -166,6 +167,19 @@ def test_an_image_whose_last_tag_was_deleted_has_no_tags(asked: Asked) -> None:
         assert client.tags(image) == []
 
 
+def test_a_next_page_that_brings_its_own_credentials_is_not_followed(asked: Asked) -> None:
+    visited: list[str] = []
+
+    def answer(request: Request) -> Response:
+        visited.append(request.url.path)
+        page = str(request.url.replace(username="other", password="user"))
+        return JSONResponse({"tags": ["1.0"]}, headers={"Link": f'<{page}>; rel="next"'})
+
+    with asked(answering(answer)) as (client, image), pytest.raises(Unknown, match="elsewhere"):
+        client.tags(image)
+    assert len(visited) == 1
+
+
 # ---------------------------------------------------------------- digests
 
 
@@ -232,14 +246,14 @@ def test_a_version_that_is_no_tag_is_refused_before_anything_is_asked(
 
 @pytest.mark.parametrize("image", ["other.example.com/web", "nginx", "localhost/web"])
 def test_registries_that_are_not_configured_are_not_asked(image: str) -> None:
-    with RegistryClient({}) as client, pytest.raises(Refused) as refusal:
+    with RegistryClient({}, roots=roots()) as client, pytest.raises(Refused) as refusal:
         client.tags(image)
     assert refusal.value.reason is ReasonCode.NOT_CONFIGURED
     assert "registries" in refusal.value.next_step
 
 
 def test_an_image_name_with_tricks_in_it_is_refused() -> None:
-    with RegistryClient({"127.0.0.1:1": Endpoint("http://127.0.0.1:1")}) as client:
+    with RegistryClient({"127.0.0.1:1": Endpoint("http://127.0.0.1:1")}, roots=roots()) as client:
         for image in ("127.0.0.1:1/../x", "127.0.0.1:1/a?b", "127.0.0.1:1/a:1", "x@127.0.0.1:1/a", ""):
             with pytest.raises(Refused) as refusal:
                 client.tags(image)
@@ -253,7 +267,10 @@ def test_docker_hubs_own_images_are_in_its_library() -> None:
         paths.append(request.url.path)
         return JSONResponse({"tags": ["1"]})
 
-    with Server(answering(answer)) as server, RegistryClient({"docker.io": Endpoint(server.url)}) as client:
+    with (
+        Server(answering(answer)) as server,
+        RegistryClient({"docker.io": Endpoint(server.url)}, roots=roots()) as client,
+    ):
         client.tags("nginx")
         client.tags("grafana/loki")
     assert paths == ["/v2/library/nginx/tags/list", "/v2/grafana/loki/tags/list"]
@@ -287,7 +304,10 @@ def test_a_registry_that_fails_is_asked_again_and_then_answers(
 
 
 def test_a_registry_that_is_not_there_may_come_back() -> None:
-    with RegistryClient({"127.0.0.1:1": Endpoint("http://127.0.0.1:1")}) as client, pytest.raises(Retry) as failure:
+    with (
+        RegistryClient({"127.0.0.1:1": Endpoint("http://127.0.0.1:1")}, roots=roots()) as client,
+        pytest.raises(Retry) as failure,
+    ):
         client.tags("127.0.0.1:1/web")
     assert failure.value.reason is ReasonCode.REGISTRY_UNREACHABLE
     assert "127.0.0.1:1 could not be asked" in failure.value.what
@@ -298,7 +318,7 @@ def test_an_https_address_that_speaks_plain_http_is_not_fallen_back_from(stand_i
     stand_in.faults.before = lambda _, path: requests.append(path)
     with Server(stand_in.app) as server:
         endpoint = Endpoint(server.url.replace("http:", "https:"))
-        with RegistryClient({"localhost": endpoint}) as client, pytest.raises(Retry):
+        with RegistryClient({"localhost": endpoint}, roots=roots()) as client, pytest.raises(Retry):
             client.tags("localhost/team/web")
     assert requests == []
 
@@ -462,7 +482,7 @@ def test_a_token_of_one_image_is_not_used_for_another() -> None:
         registry.push(name, "1.0")
     with Server(registry.app) as server:
         host = f"127.0.0.1:{server.port}"
-        with RegistryClient({host: Endpoint(server.url)}) as client:
+        with RegistryClient({host: Endpoint(server.url)}, roots=roots()) as client:
             assert client.tags(f"{host}/team/web") == client.tags(f"{host}/team/api") == ["1.0"]
     assert registry.tokens == 2
 
@@ -573,13 +593,26 @@ def test_neither_password_nor_token_is_ever_said(caplog: pytest.LogCaptureFixtur
     with Server(registry.app) as server:
         endpoint = Endpoint(server.url, "locktender", "sesame-CANARY")
         host = f"127.0.0.1:{server.port}"
-        with RegistryClient({host: endpoint}) as client, pytest.raises(Refused) as refusal:
+        with RegistryClient({host: endpoint}, roots=roots()) as client, pytest.raises(Refused) as refusal:
             client.tags(f"{host}/team/web")
     said = [repr(endpoint), repr(refusal.value), refusal.value.what, refusal.value.next_step, refusal.value.detail]
     said += [record.getMessage() for record in caplog.records]
     assert caplog.records, "httpx logs its requests: without any, nothing was checked"
     encoded = httpx.BasicAuth("locktender", "sesame-CANARY")._auth_header.removeprefix("Basic ")
     assert not [line for line in said if "CANARY" in line or encoded in line]
+
+
+def test_a_registry_elsewhere_cannot_send_credentials_to_this_machine() -> None:
+    visited: list[str] = []
+    with Server(noting(visited)) as server:
+        endpoint = Endpoint("https://registry.example.com", "locktender", "sesame")
+        place = Place("registry.example.com", "team/web", httpx.URL(endpoint.url), endpoint)
+        head = httpx.Headers({"WWW-Authenticate": f'Bearer realm="{server.url}/token"'})
+        wire = Wire(1.0, roots())
+        with pytest.raises(Unknown, match="not at an https address"):
+            Authorizer(wire).obtain(place, Answer(place.url, 401, head, b""))
+        wire.close()
+    assert visited == []
 
 
 # ---------------------------------------------------------------- addresses
@@ -601,13 +634,15 @@ def test_neither_password_nor_token_is_ever_said(caplog: pytest.LogCaptureFixtur
 )
 def test_an_address_that_credentials_must_not_go_to_is_refused_at_once(url: str) -> None:
     with pytest.raises(Refused) as refusal:
-        RegistryClient({"registry.example.com": Endpoint(url)})
+        RegistryClient({"registry.example.com": Endpoint(url)}, roots=roots())
     assert refusal.value.reason is ReasonCode.NOT_CONFIGURED
     assert "CANARY" not in repr(refusal.value)
 
 
 def test_plain_http_elsewhere_has_to_be_said() -> None:
-    RegistryClient({"registry.example.com": Endpoint("http://registry.example.com", insecure=True)}).close()
+    RegistryClient(
+        {"registry.example.com": Endpoint("http://registry.example.com", insecure=True)}, roots=roots()
+    ).close()
 
 
 def test_proxies_in_the_environment_are_not_used(

@@ -167,6 +167,13 @@ def test_a_hostile_file_is_refused_quickly_and_briefly(source: bytes) -> None:
     assert time.process_time() - began < 3
 
 
+def test_a_file_of_more_than_a_mebibyte_is_not_even_looked_at() -> None:
+    padding = b"#" * (1024 * 1024 - len(GOOD))
+    assert isinstance(read(GOOD.encode() + padding), Catalogue)
+    (fault,) = faults_of(GOOD.encode() + padding + b"#")
+    assert "the file has 1,048,577 bytes; write at most 1,048,576 bytes" in fault
+
+
 def test_a_key_that_is_there_twice_says_where_it_was_first() -> None:
     text = GOOD + "apps:\n  api: {image: registry.company.com/api}\n"
     assert faults_of(text) == ["locktender.yaml:15: apps: is there twice: first in line 8; write it once"]
