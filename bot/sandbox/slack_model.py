@@ -50,11 +50,13 @@ class UserGroup:
 MANIFEST_SCOPES = frozenset(
     {
         "app_mentions:read",
+        "channels:history",
         "channels:read",
         "chat:write",
         "chat:write.public",
         "commands",
         "files:write",
+        "groups:history",
         "groups:read",
         "usergroups:read",
         "users:read",

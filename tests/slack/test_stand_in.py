@@ -31,9 +31,10 @@ from bot.sandbox.slack_model import (
     Timing,
     World,
 )
+from bot.slack.manifest import SCOPES
 
 HOME = DEPLOYMENTS.id
-EVERYTHING = MANIFEST_SCOPES | {"channels:history", "channels:join", "groups:history", "reactions:write"}
+EVERYTHING = MANIFEST_SCOPES | {"channels:join", "reactions:write"}
 MODAL: Json = {"type": "modal", "title": {"type": "plain_text", "text": "Deploy"}, "blocks": [{"type": "divider"}]}
 
 
@@ -92,10 +93,12 @@ async def test_a_missing_scope_is_named(slack: SlackServer, client: AsyncWebClie
     assert (said["error"], said["needed"], said["provided"]) == ("missing_scope", "chat:write", "commands")
 
 
-async def test_the_manifest_alone_does_not_let_the_bot_read_a_channel(
-    slack: SlackServer, client: AsyncWebClient
-) -> None:
-    slack.reinstall(replace(slack.app, bot_scopes=MANIFEST_SCOPES))
+def test_the_stand_in_grants_what_the_manifest_asks_for() -> None:
+    assert frozenset(SCOPES) == MANIFEST_SCOPES
+
+
+async def test_a_channel_is_not_read_without_the_scope_for_it(slack: SlackServer, client: AsyncWebClient) -> None:
+    slack.reinstall(replace(slack.app, bot_scopes=MANIFEST_SCOPES - {"channels:history"}))
     said = await refusal(client.conversations_history(channel=HOME))
     assert (said["error"], said["needed"]) == ("missing_scope", "channels:history")
 
