@@ -1,12 +1,13 @@
 """What people see: one card per deployment, and the answers to commands. Pure: values in, Slack messages out."""
 
 import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bot.slack.text import FALLBACK, SECTION, cut, escape, foreign, plain, quoted
+from bot.slack.text import FALLBACK, SECTION, cut, escape, foreign, link, middle, quoted
+from commands.ports import RolloutState
+from commands.reasons import ReasonCode
 from commands.requests import Answer, Row, mention
 from storage.models import Deployment
 from storage.phases import STAGE_ORDER, Phase, Stage
@@ -17,6 +18,7 @@ CommitLink = Callable[[str], str]
 
 CANCEL = "deployment:cancel"
 OLDER = "audit:older"
+_HEADER = 140  # of 150: an emoji may count as two
 
 
 @dataclass(frozen=True)
@@ -39,114 +41,154 @@ _MARKS = {
     Phase.CANCELLED: ("🚫", "cancelled"),
     Phase.SUPERSEDED: ("⏭️", "superseded"),
 }
+_STOPPED = frozenset({Phase.FAILED, Phase.ERRORED})
+_NEVER_BEGAN = frozenset({Phase.REJECTED, Phase.EXPIRED, Phase.CANCELLED, Phase.SUPERSEDED})
 
 
 def deployment_card(deployment: Deployment, commit_link: CommitLink, *, ahead: str = "") -> SlackMessage:
     """The card of one deployment as it stands. `ahead` names what it waits for."""
     phase = Phase(deployment.phase)
-    mark, state = _MARKS[phase]
-    if phase is Phase.SUCCEEDED and deployment.reason_code == "committed":
-        state = "in git"
-    change = f"{deployment.previous} → {deployment.version}" if deployment.previous else deployment.version
-    title = f"{mark} {deployment.app} {change} · {deployment.environment} · {state}"
-    lines = _steps(deployment, commit_link, ahead)
-    blocks: list[Block] = [
-        {"type": "header", "text": {"type": "plain_text", "text": cut(plain(title), 150), "emoji": True}},
-        _section("\n".join(lines)),
-    ]
-    told = [title, *lines]
-    if phase in {Phase.FAILED, Phase.ERRORED, Phase.CANCELLED}:
-        why = " ".join(part for part in (deployment.what, deployment.next_step) if part)
-        told.append(why)
-        blocks.append(_section(f"*{escape(deployment.what)}*\n{escape(deployment.next_step)}".strip()))
-        if deployment.detail:
+    steps = _steps(deployment, commit_link, ahead)
+    title, header = _titles(deployment)
+    blocks: list[Block] = [{"type": "header", "text": {"type": "plain_text", "text": header, "emoji": True}}]
+    if header != title:
+        steps.insert(0, _bold(escape(f"{_change(deployment)} · {deployment.environment}")))
+    blocks.append(_raw_section("\n".join(steps)))
+    told = [escape(title)]
+    if phase.ended:
+        what, next_step = cut(escape(deployment.what), 1400), cut(escape(deployment.next_step), 800)
+        told += [what, next_step]
+        if what or next_step:
+            why = _bold(what) if phase is not Phase.SUCCEEDED else what
+            blocks.append(_raw_section("\n".join(part for part in (why, next_step) if part)))
+        if deployment.detail and phase in _STOPPED:
             blocks.append(_raw_section(quoted(deployment.detail, 1500)))
-    elif deployment.what and phase is Phase.SUCCEEDED:
-        told.append(deployment.what)
-        blocks.append(_section(deployment.what))
     elif deployment.note:
-        told.append(deployment.note)
-        blocks.append(_context(f"⚠️ {deployment.note}"))
-    footer = f"Requested by {mention(deployment.requested_by)} · `{deployment.id}`"
-    blocks.append(_context(footer))
+        note = cut(escape(deployment.note), 800)
+        told.append(note)
+        blocks.append(_context(f"⚠️ {note}"))
+    told += steps
     if deployment.reason:
         said = f"Reason: {foreign(deployment.reason)}"
-        told.append(said)
+        told.append(cut(escape(said), 900))
         blocks.append({"type": "context", "elements": [{"type": "plain_text", "text": cut(said, 600), "emoji": False}]})
+    name = f"Deployment `{deployment.id}`"
+    told.append(name)
+    record = f" · the whole record: `/audit history id:{deployment.id}`" if phase.ended else ""
+    blocks.append(_context(f"{name}{record}"))
     if _can_be_cancelled(deployment):
         blocks.append({"type": "actions", "elements": [_button("Cancel", CANCEL, deployment.id, style="danger")]})
-    return SlackMessage(_fallback(". ".join([*told, footer])), tuple(blocks))
+    return SlackMessage(_fallback(told, " "), tuple(blocks))
+
+
+def _titles(deployment: Deployment) -> tuple[str, str]:
+    """The title in full, and as a header: whatever is long there is shortened, so that the state is always seen."""
+    phase = Phase(deployment.phase)
+    mark, state = _MARKS[phase]
+    if phase is Phase.SUCCEEDED and deployment.reason_code == ReasonCode.COMMITTED:
+        state = "in git"
+    title = f"{mark} {_change(deployment)} · {deployment.environment} · {state}"
+    if len(title) <= _HEADER:
+        return title, title
+    change = _change(deployment, names=36, versions=26)
+    return title, f"{mark} {change} · {middle(deployment.environment, 22)} · {state}"
+
+
+def _change(deployment: Deployment, *, names: int = 500, versions: int = 500) -> str:
+    """`web 1.4.1 → 1.4.2`; what git said before is outside text."""
+    before = " ".join(foreign(deployment.previous).split())
+    arrow = f"{middle(before, versions)} → " if before else ""
+    return f"{middle(deployment.app, names)} {arrow}{middle(deployment.version, versions)}"
 
 
 def _can_be_cancelled(deployment: Deployment) -> bool:
-    stage = STAGE_ORDER.index(Stage(deployment.stage))
-    return deployment.phase in {Phase.QUEUED, Phase.RUNNING} and stage < STAGE_ORDER.index(Stage.WRITE)
+    phase = Phase(deployment.phase)
+    if phase is Phase.RUNNING:
+        return STAGE_ORDER.index(Stage(deployment.stage)) < STAGE_ORDER.index(Stage.WRITE)
+    return not phase.ended
 
 
 def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str) -> list[str]:
-    """What has happened, line by line: done, doing, or where it stopped."""
-    lines = [f"✓ Requested by {mention(deployment.requested_by)}"]
+    """What has happened, in lines of mrkdwn: done, doing, or where it stopped."""
+    lines = [escape(f"✓ Requested by {mention(deployment.requested_by)}")]
     phase = Phase(deployment.phase)
     if phase is Phase.QUEUED:
-        return [*lines, f"… Waiting{f' for {ahead}' if ahead else ' to start'}"]
-    stopped = phase in {Phase.FAILED, Phase.ERRORED}
-    at = STAGE_ORDER.index(Stage(deployment.stage))
-
-    def mark(stage: Stage) -> str:
-        if at > STAGE_ORDER.index(stage):
-            return "✓"
-        return "✗" if stopped else "…"
-
-    if phase is Phase.CANCELLED:
-        return lines
-    if deployment.commit_sha:
-        lines.append(f"✓ Committed {_commit(deployment.commit_sha, commit_link)}")
-    else:
-        doing = "Checking" if at <= STAGE_ORDER.index(Stage.CHECK) else "Committing"
-        lines.append(f"{mark(Stage.WRITE)} {doing} {deployment.version}{' stopped' if stopped else ''}")
-        return lines
-    if at >= STAGE_ORDER.index(Stage.RECONCILE) and deployment.job:
-        lines.append(f"{mark(Stage.RECONCILE)} {_build(deployment)}")
-    if at >= STAGE_ORDER.index(Stage.ROLLOUT) and deployment.workload:
-        lines.append(f"{mark(Stage.ROLLOUT)} {_rollout(deployment)}")
+        return [*lines, escape(f"… Waiting {f'for {ahead}' if ahead else 'to start'}")]
+    if phase is Phase.AWAITING_APPROVAL:
+        return [*lines, "… Waiting for approval"]
+    if phase in _NEVER_BEGAN:
+        return [*lines, "✗ Nothing was committed"]
+    if not deployment.commit_sha:
+        return [*lines, f"{'✗' if phase in _STOPPED else '…'} {_uncommitted(deployment, phase)}"]
+    lines.append(f"✓ Committed {_commit(deployment.commit_sha, commit_link)}")
+    lines += _after_commit(deployment, phase)
     if phase is Phase.SUCCEEDED and deployment.finished_at is not None:
         seconds = int((deployment.finished_at - deployment.requested_at).total_seconds())
-        done = "In git" if deployment.reason_code == "committed" else "Live"
+        done = "In git" if deployment.reason_code == ReasonCode.COMMITTED else "Live"
         lines.append(f"✓ {done} {_span(seconds)} after it was requested")
     return lines
 
 
+def _after_commit(deployment: Deployment, phase: Phase) -> Iterator[str]:
+    at = STAGE_ORDER.index(Stage(deployment.stage))
+    told = (
+        (Stage.RECONCILE, bool(deployment.job), _build),
+        (Stage.ROLLOUT, bool(deployment.workload), _rollout),
+        (Stage.VERIFY, deployment.stage == Stage.VERIFY, _verifying),
+    )
+    for stage, wanted, words in told:
+        here = STAGE_ORDER.index(stage)
+        if wanted and at >= here:
+            doing = "✗" if phase in _STOPPED else "…"
+            yield f"{'✓' if at > here else doing} {words(deployment)}"
+
+
+def _verifying(deployment: Deployment) -> str:
+    del deployment
+    return "Looking at git once more"
+
+
+def _uncommitted(deployment: Deployment, phase: Phase) -> str:
+    """What is known before there is a commit; a stop while committing leaves git to be looked at."""
+    version = escape(foreign(deployment.version))
+    if STAGE_ORDER.index(Stage(deployment.stage)) < STAGE_ORDER.index(Stage.WRITE):
+        stopped = f"Stopped while checking {version}: nothing was committed"
+        return stopped if phase in _STOPPED else f"Checking {version}"
+    if phase is Phase.ERRORED:
+        return f"Stopped while committing {version}: git may or may not have it"
+    return f"Committing {version} failed" if phase is Phase.FAILED else f"Committing {version}"
+
+
 def _commit(sha: str, commit_link: CommitLink) -> str:
-    """A link is made of private characters that `escape` leaves alone; `_linked` turns them into Slack's."""
     url = commit_link(sha)
-    return f"{_LINK_OPEN}{url}{_LINK_MID}{sha[:7]}{_LINK_CLOSE}" if url else f"`{sha[:7]}`"
+    return link(url, sha[:7]) if url else f"`{sha[:7]}`"
 
 
 def _build(deployment: Deployment) -> str:
-    number = f"{deployment.job} #{deployment.build_number}" if deployment.build_number else deployment.job
-    name = (
-        f"{_LINK_OPEN}{deployment.build_url}{_LINK_MID}{number}{_LINK_CLOSE}"
-        if deployment.build_url.startswith(("http://", "https://"))
-        else number
-    )
+    number = f" #{deployment.build_number}" if deployment.build_number else ""
+    name = link(deployment.build_url, f"{deployment.job}{number}")
     state = deployment.build_state or "asked for"
     stage = f", stage {foreign(deployment.build_stage)}" if deployment.build_stage else ""
-    return f"Build {name}: {state}{stage}"
+    return f"Build {name}: {cut(escape(f'{state}{stage}'), 300)}"
 
 
 def _rollout(deployment: Deployment) -> str:
+    rollout = f"Rollout of `{escape(deployment.workload)}`"
     if not deployment.rollout:
-        return f"Rollout of {deployment.workload}: looking"
+        return f"{rollout}: looking"
     look = json.loads(deployment.rollout)
-    if look.get("state") == "not_applied":
-        return f"Rollout of {deployment.workload}: the cluster does not have it yet"
+    if look.get("state") == RolloutState.NOT_APPLIED:
+        return f"{rollout}: the cluster does not have it yet"
     counts = f"{look.get('updated', 0)}/{look.get('desired', 0)} updated, {look.get('available', 0)} available"
     warning = f" ({foreign(str(look['warning']))})" if look.get("warning") else ""
-    return f"Rollout of {deployment.workload}: {counts}{warning}"
+    return f"{rollout}: {cut(escape(f'{counts}{warning}'), 500)}"
 
 
 def _span(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min {seconds % 60} s"
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    return f"{minutes} min {seconds % 60} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 # ---------------------------------------------------------------- answers
@@ -154,30 +196,28 @@ def _span(seconds: int) -> str:
 
 def answer_message(answer: Answer) -> SlackMessage:
     """What the person who asked reads."""
-    mark = "🚫 " if answer.refused else ""
-    head = f"{mark}{answer.what}"
-    told = [head]
-    blocks: list[Block] = [_section(f"{head}\n{answer.next_step}".strip())]
-    if answer.next_step:
-        told.append(answer.next_step)
-    for chunk in _chunks(answer.rows):
-        blocks.append(_section(chunk))
-        told.append(chunk)
+    head = f"{'🚫 ' if answer.refused else ''}{answer.what}"
+    next_step = cut(escape(answer.next_step), 1000)
+    what = cut(escape(head), 1800)
+    blocks: list[Block] = [_raw_section("\n".join(part for part in (what, next_step) if part))]
+    told = [part for part in (what, next_step) if part]
+    blocks += [_raw_section(chunk) for chunk in _chunks(answer.rows)]
+    told += _told_rows(answer.rows)
     if answer.quote:
         blocks.append(_raw_section(quoted(answer.quote)))
-        told.append(foreign(answer.quote))
+        told.append(escape(foreign(answer.quote)))
     if answer.older is not None:
         value = json.dumps(
             {
-                "app": answer.older.app,
-                "environment": answer.older.environment,
-                "actor": answer.older.actor,
-                "deployment_id": answer.older.deployment_id,
+                "app": answer.older.app[:63],
+                "environment": answer.older.environment[:63],
+                "actor": answer.older.actor[:32],
+                "deployment_id": answer.older.deployment_id[:32],
                 "before": answer.older.before,
             }
         )
         blocks.append({"type": "actions", "elements": [_button("Older", OLDER, value)]})
-    return SlackMessage(_fallback("\n".join(told)), tuple(blocks))
+    return SlackMessage(_fallback(told, "\n"), tuple(blocks))
 
 
 def help_message(command: str) -> SlackMessage:
@@ -200,46 +240,44 @@ def help_message(command: str) -> SlackMessage:
     }
     lines = rows["audit" if command == "audit" else "deploy"]
     text = "\n".join(lines)
-    return SlackMessage(text.replace("*", ""), ({"type": "section", "text": {"type": "mrkdwn", "text": text}},))
+    return SlackMessage(text.replace("*", ""), (_raw_section(text),))
 
 
 def thread_message(body: dict[str, Any]) -> SlackMessage:
     """A reply below a card: our text, then outside text as a quotation."""
-    text = str(body.get("text", ""))
-    blocks: list[Block] = [_section(text)]
+    text = cut(escape(str(body.get("text", ""))), SECTION)
     quote = str(body.get("quote", ""))
-    if quote:
-        blocks.append(_raw_section(quoted(quote)))
-    return SlackMessage(
-        cut(escape("\n".join(part for part in (text, foreign(quote)) if part)), FALLBACK), tuple(blocks)
-    )
+    blocks = [_raw_section(part) for part in (text, quoted(quote) if quote else "") if part]
+    return SlackMessage(_fallback([text, escape(foreign(quote))], "\n"), tuple(blocks))
 
 
 # ---------------------------------------------------------------- parts
 
-_LINK_OPEN, _LINK_MID, _LINK_CLOSE = "\ue002", "\ue003", "\ue004"
-_LINK = re.compile(f"{_LINK_OPEN}[^{_LINK_MID}]*{_LINK_MID}([^{_LINK_CLOSE}]*){_LINK_CLOSE}")
+
+def _fallback(parts: list[str], joiner: str) -> str:
+    """The text without blocks, of parts that are escaped; sentences end in a stop, so that they are read as such."""
+    said = [part for part in parts if part]
+    if joiner == " ":
+        said = [part if part.endswith((".", "!", "?", "…")) else f"{part}." for part in said]
+    return cut(joiner.join(said), FALLBACK)
 
 
-def _linked(text: str) -> str:
-    return text.replace(_LINK_OPEN, "<").replace(_LINK_MID, "|").replace(_LINK_CLOSE, ">")
-
-
-def _fallback(text: str) -> str:
-    """The text without blocks: links become their labels."""
-    return cut(escape(_LINK.sub(r"\1", text)), FALLBACK)
-
-
-def _section(text: str) -> Block:
-    return _raw_section(_linked(cut(escape(text), SECTION)))
+def _bold(text: str) -> str:
+    """Bold ends at a line's end in Slack, so every line is made bold; a star of its own would end it too."""
+    return "\n".join(f"*{line.replace('*', '∗')}*" for line in text.split("\n") if line.strip())  # noqa: RUF001 - a star that is no markup
 
 
 def _raw_section(text: str) -> Block:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+    return {"type": "section", "text": _mrkdwn(cut(text, SECTION))}
 
 
 def _context(text: str) -> Block:
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": cut(escape(text), 2000)}]}
+    return {"type": "context", "elements": [_mrkdwn(cut(text, 2000))]}
+
+
+def _mrkdwn(text: str) -> Block:
+    """`verbatim`: Slack must not turn an outside address, channel or `@everyone` into a link or a mention."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _button(label: str, action: str, value: str, *, style: str = "") -> Block:
@@ -258,10 +296,19 @@ def _chunks(rows: tuple[Row, ...]) -> list[str]:
     """Rows as texts that each fit a section."""
     chunks: list[str] = []
     for row in rows:
-        line = f"• {row.text}" + (f"\n    {row.detail}" if row.detail else "")
-        line = cut(line, 700)
-        if chunks and len(chunks[-1]) + len(line) < 2000:
+        line = cut(f"• {escape(row.text)}", 700)
+        if row.detail:
+            line += f"\n      {cut(escape(row.detail), 700)}"
+        if chunks and len(chunks[-1]) + len(line) < SECTION - 1:
             chunks[-1] += f"\n{line}"
         else:
             chunks.append(line)
-    return chunks[:20]
+    return chunks[:40]
+
+
+def _told_rows(rows: tuple[Row, ...]) -> list[str]:
+    """Rows for the text without blocks: without their details where all of them would not fit."""
+    full = [f"• {escape(row.text)}" + (f" ({escape(row.detail)})" if row.detail else "") for row in rows]
+    if sum(len(line) + 1 for line in full) < FALLBACK - 600:
+        return full
+    return [f"• {escape(row.text)}" for row in rows]
