@@ -14,6 +14,17 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def storable(value: object) -> object:
+    """The same value with text that every database can hold: no NUL, no half of a surrogate pair, also inside lists."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {key: storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return value
+
+
 def leaf_hash(text: str) -> str:
     """RFC 6962 leaf hash of a canonical text, in hex."""
     return hashlib.sha256(b"\x00" + text.encode()).hexdigest()

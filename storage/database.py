@@ -13,7 +13,10 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
 BUSY_TIMEOUT_MS = 10_000
-_AUDIT_LOCK = 0x10C7_7E4D  # Postgres advisory lock: audit rows get consecutive numbers
+# Postgres advisory locks; a transaction takes them in this order, rows in between, so none can deadlock.
+_MIGRATION_LOCK = 0x10C7_7E4B
+_TURN_LOCK = 0x10C7_7E4C
+_AUDIT_LOCK = 0x10C7_7E4D
 
 
 def sqlite_url(path: Path) -> str:
@@ -52,7 +55,9 @@ def create(url: str, *, pool: int = 10) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        connection.exec_driver_sql("BEGIN" if options.get("read_only") else "BEGIN IMMEDIATE")
+        reading = bool(options.get("read_only"))
+        connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -63,13 +68,16 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = create(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._reader = self.engine.execution_options(read_only=True)
+        self._reader = self.engine.execution_options(
+            read_only=True,
+            **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}),
+        )
         # Writers of one process queue here: SQLite's busy handler sleeps up to 100 ms, which would be the ack's tail.
         self._writer = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A snapshot; nothing in it may change."""
+        """A snapshot; the database refuses to change anything in it."""
         with Session(self._reader, expire_on_commit=False, autoflush=False) as session:
             yield session
 
@@ -83,10 +91,20 @@ class Database:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
 
+    def lock_turn(self, session: Session) -> None:
+        """Hold the right to decide on a request until the transaction ends: nobody decides on what another is changing.
+
+        SQLite's write lock is that already, as it is `lock_audit`.
+        """
+        self._lock(session, _TURN_LOCK)
+
     def lock_audit(self, session: Session) -> None:
-        """Hold the right to append audit rows until the transaction ends (SQLite's write lock is that already)."""
+        """Hold the right to append audit rows until the transaction ends: their numbers are consecutive."""
+        self._lock(session, _AUDIT_LOCK)
+
+    def _lock(self, session: Session, key: int) -> None:
         if not self.is_sqlite:
-            session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _AUDIT_LOCK})
+            session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
     def ping(self) -> None:
         """Raise when the database does not answer."""
@@ -106,8 +124,13 @@ def _config(connection: Connection) -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to this version's; does nothing when it is there."""
+    """Bring the schema to this version's, wholly or not at all; does nothing when it is there.
+
+    Two processes may call it at once: the second waits, and finds it done.
+    """
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         command.upgrade(_config(connection), "head")
 
 

@@ -40,6 +40,16 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
 }
 
 
+def mermaid() -> str:
+    """The state machine as a Mermaid state diagram, from the table: what the README shows between its code fences."""
+    lines = ["stateDiagram-v2"]
+    starts = [phase for phase in Phase if not phase.ended and phase is not Phase.RUNNING]
+    lines += [f"    [*] --> {phase}" for phase in starts]
+    lines += [f"    {before} --> {after}" for before in Phase for after in Phase if after in TRANSITIONS[before]]
+    lines += [f"    {phase} --> [*]" for phase in Phase if phase.ended]
+    return "\n".join(lines) + "\n"
+
+
 class Stage(StrEnum):
     """What a running deployment is doing, in order."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
-from storage.canonical import canonical, leaf_hash
+from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
 from storage.models import AuditRow, Card, CatalogueVersion, Deployment, Kind, Message, Seen, Target
 from storage.phases import Phase, Stage
@@ -61,12 +61,17 @@ class Note:
 class UnitOfWork:
     """The reads and writes of one transaction. Open it with `Store.write()` or `Store.read()`."""
 
-    def __init__(self, database: Database, session: Session, clock: Clock) -> None:
+    def __init__(self, database: Database, session: Session, clock: Clock, *, writing: bool) -> None:
         self.session = session
         self.now = clock()
         self._database = database
+        self._locks_rows = writing and not database.is_sqlite  # SQLite's write lock covers every row
 
     # ------------------------------------------------------------ deliveries
+
+    def in_turn(self) -> None:
+        """Wait until no other request is being decided; call it before anything is read. SQLite does that by itself."""
+        self._database.lock_turn(self.session)
 
     def answered(self, key: str) -> str | None:
         """The answer that was given to this delivery before, or None when it is new."""
@@ -97,12 +102,13 @@ class UnitOfWork:
         """One deployment by its whole id."""
         return self.session.get(Deployment, deployment_id)
 
-    def running(self, deployment_id: str, attempt: int) -> Deployment:
-        """The deployment, provided this attempt still owns it; StaleAttemptError otherwise.
+    def hold(self, deployment: Deployment) -> None:
+        """Read it again, and let nobody else change it until this transaction ends, so that what is decided holds."""
+        self.session.refresh(deployment, with_for_update=self._locks_rows or None)
 
-        On Postgres the row is locked until the transaction ends; on SQLite the write lock does that.
-        """
-        row = self.session.get(Deployment, deployment_id, with_for_update=not self._database.is_sqlite)
+    def running(self, deployment_id: str, attempt: int) -> Deployment:
+        """The deployment, provided this attempt still owns it; StaleAttemptError otherwise. Held, as by `hold`."""
+        row = self.session.get(Deployment, deployment_id, with_for_update=self._locks_rows or None)
         if row is None or row.phase != Phase.RUNNING or row.attempt != attempt:
             raise StaleAttemptError(deployment_id)
         return row
@@ -166,40 +172,48 @@ class UnitOfWork:
     def claim(self, executor: str, limit: int) -> list[Deployment]:
         """Take up to `limit` queued deployments whose target is free, oldest first, and mark them running.
 
-        Two replicas may try at once: row locks and the unique index on running deployments let one of them win.
+        Two replicas may try at once. Only the oldest of a target is ever chosen, so what the other one has locked is
+        skipped, not overtaken; the unique index on running deployments stands behind that.
         """
+        chosen = self._next_of_each_target(limit)
         table = cast("Any", Deployment)
-        busy = {
-            (row.app, row.environment)
-            for row in self.session.scalars(
-                select(Deployment).where(table.phase == Phase.RUNNING, table.kind != Kind.PREVIEW)
-            )
-        }
         query = (
             select(Deployment)
-            .where(table.phase == Phase.QUEUED)
+            .where(table.id.in_(chosen), table.phase == Phase.QUEUED)
             .order_by(table.requested_at, table.id)
-            .limit(limit * 8 + 64)
         )
-        if not self._database.is_sqlite:
+        if self._locks_rows:
             query = query.with_for_update(skip_locked=True)
-        taken: list[Deployment] = []
-        for row in self.session.scalars(query):
-            target = (row.app, row.environment)
-            if len(taken) == limit:
-                break
-            if row.kind != Kind.PREVIEW:
-                if target in busy:
-                    continue
-                busy.add(target)
+        taken = list(self.session.scalars(query))
+        for row in taken:
             row.to(Phase.RUNNING)
             row.stage = Stage.CHECK
             row.started_at = self.now
             self.attempt(row, executor)
             self.changed(row)
-            taken.append(row)
         self.session.flush()
         return taken
+
+    def _next_of_each_target(self, limit: int) -> list[str]:
+        """Ids of queued previews and of each free target's oldest queued deployment: a long queue blocks no other."""
+        table = cast("Any", Deployment)
+        columns = (table.id, table.kind, table.app, table.environment)
+        queued = self.session.execute(
+            select(*columns).where(table.phase == Phase.QUEUED).order_by(table.requested_at, table.id)
+        ).all()
+        # Read after the queue: a deployment that left it in between is found here.
+        running = self.session.execute(select(*columns).where(table.phase == Phase.RUNNING)).all()
+        busy = {(app, environment) for _, kind, app, environment in running if kind != Kind.PREVIEW}
+        chosen: list[str] = []
+        for deployment_id, kind, app, environment in queued:
+            if len(chosen) == limit:
+                break
+            if kind != Kind.PREVIEW:
+                if (app, environment) in busy:
+                    continue
+                busy.add((app, environment))
+            chosen.append(deployment_id)
+        return chosen
 
     def attempt(self, deployment: Deployment, executor: str) -> None:
         """Give a running deployment to this executor under a new attempt number; older attempts become stale."""
@@ -218,13 +232,13 @@ class UnitOfWork:
             seq=last + 1,
             at=self.now,
             action=entry.action,
-            team_id=entry.team_id,
-            actor=entry.actor,
-            app=entry.app,
-            environment=entry.environment,
+            team_id=str(storable(entry.team_id)),
+            actor=str(storable(entry.actor)),
+            app=str(storable(entry.app)),
+            environment=str(storable(entry.environment)),
             deployment_id=entry.deployment_id,
             reason_code=entry.reason_code,
-            details=canonical(dict(entry.details)),
+            details=canonical(storable(entry.details)),
         )
         row.leaf = leaf_hash(audit_text(row))
         self.session.add(row)
@@ -245,7 +259,7 @@ class UnitOfWork:
             "user_id": note.user_id,
             "thread_ts": note.thread_ts,
             "url": note.url,
-            "body": json.dumps(note.body, ensure_ascii=False),
+            "body": json.dumps(note.body),  # ASCII: whatever a tool printed, both databases can hold it
             "waiting": True,
             "attempts": 0,
             "created_at": self.now,
@@ -256,6 +270,22 @@ class UnitOfWork:
         self.session.connection().execute(insert(table).values(**values).on_conflict_do_nothing(index_elements=["key"]))
 
     # ------------------------------------------------------------ catalogue
+
+    def remember_catalogue(self, version: CatalogueVersion) -> bool:
+        """Store what a locktender.yaml said; False when it says what the last one said, whichever replica saw that."""
+        version.source, version.faults = str(storable(version.source)), str(storable(version.faults))
+        version.seen_at = self.now
+        last = self.last_catalogue()
+        if last is not None and (last.source, last.faults) == (version.source, version.faults):
+            return False
+        self.session.merge(version)  # a branch that was reset shows an old commit again
+        self.session.flush()
+        return True
+
+    def last_catalogue(self) -> CatalogueVersion | None:
+        """The locktender.yaml that was seen last, valid or not."""
+        table = cast("Any", CatalogueVersion)
+        return self.session.scalars(select(CatalogueVersion).order_by(table.seen_at.desc()).limit(1)).first()
 
     def last_good_catalogue(self) -> CatalogueVersion | None:
         """The valid locktender.yaml that was seen last."""
@@ -294,10 +324,10 @@ class Store:
     def write(self) -> Iterator[UnitOfWork]:
         """A transaction that commits at its end."""
         with self.database.write() as session:
-            yield UnitOfWork(self.database, session, self.clock)
+            yield UnitOfWork(self.database, session, self.clock, writing=True)
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
         """A snapshot."""
         with self.database.read() as session:
-            yield UnitOfWork(self.database, session, self.clock)
+            yield UnitOfWork(self.database, session, self.clock, writing=False)
