@@ -7,7 +7,7 @@ from commands.deploy import ago
 from commands.desk import answer_once
 from commands.facts import Facts
 from commands.reasons import ReasonCode
-from commands.requests import Answer, Asker, History, Row, mention, outside
+from commands.requests import Answer, Asker, History, Row, mention, typed
 from storage.history import AuditFilter, audit_history
 from storage.models import AuditRow
 from storage.unit_of_work import BOT, AuditEntry, Store, UnitOfWork
@@ -40,14 +40,14 @@ def history(store: Store, facts: Facts, asker: Asker, request: History) -> Answe
                 action="audit:read",
                 actor=asker.user_id,
                 team_id=asker.team_id,
-                details={"filters": {key: value for key, value in filters.items() if value}, "rows": len(page)},
+                details={"filters": {key: value[:128] for key, value in filters.items() if value}, "rows": len(page)},
             )
         )
         if not page:
-            said = " ".join(f"{key}:{value}" for key, value in filters.items() if value)
+            said = typed(" ".join(f"{key}:{value}" for key, value in filters.items() if value))
             return Answer(
                 ReasonCode.ANSWERED,
-                f"Nothing in the record matches `{said}`." if said else "The record is empty.",
+                f"Nothing in the record matches {said}." if any(filters.values()) else "The record is empty.",
                 "Loosen a filter: `app:`, `env:`, `by:` and `id:` can be left out one by one.",
             )
         older = replace(request, before=page[-1].seq) if len(found) > PAGE else None
@@ -64,8 +64,8 @@ def history(store: Store, facts: Facts, asker: Asker, request: History) -> Answe
 def _row(uow: UnitOfWork, row: AuditRow) -> Row:
     details = json.loads(row.details)
     who = "Locktender" if row.actor == BOT else mention(row.actor)
-    target = " in ".join(f"`{part}`" for part in (row.app, row.environment) if part)
-    version = f" `{outside(str(details['version']))}`" if details.get("version") else ""
+    target = " in ".join(typed(part) for part in (row.app, row.environment) if part)
+    version = f" {typed(str(details['version']))}" if details.get("version") else ""
     phase = f" {details['phase']}" if details.get("phase") else ""
     commit = f", commit `{str(details['commit'])[:7]}`" if details.get("commit") else ""
     code = f" ({row.reason_code})" if row.reason_code else ""

@@ -20,10 +20,10 @@ def cancel(store: Store, facts: Facts, asker: Asker, request: Cancel) -> Answer:
 
     def decide(uow: UnitOfWork) -> Answer:
         deployment = _find(uow, facts, request.words)
+        uow.hold(deployment)  # it must not begin to write while this is decided
         name = f"`{deployment.app}` `{deployment.version}` to `{deployment.environment}` (`{deployment.id}`)"
-        environment = policy.catalogue(facts).environment(deployment.environment)
-        if environment is not None and asker.user_id != deployment.requested_by:
-            policy.may_deploy(facts, asker, environment)
+        if asker.user_id != deployment.requested_by:
+            _may_cancel(facts, asker, deployment)
         if Phase(deployment.phase).ended:
             raise Refused(
                 ReasonCode.TOO_LATE,
@@ -50,6 +50,18 @@ def cancel(store: Store, facts: Facts, asker: Asker, request: Cancel) -> Answer:
         )
 
     return answer_once(store, facts, asker, "cancel", {"words": " ".join(request.words)[:200]}, decide)
+
+
+def _may_cancel(facts: Facts, asker: Asker, deployment: Deployment) -> None:
+    """Somebody else's deployment: for those who may deploy there. Whoever asked for it needs no leave."""
+    environment = policy.catalogue(facts).environment(deployment.environment)
+    if environment is None:
+        raise Refused(
+            ReasonCode.NOT_PERMITTED,
+            f"`{deployment.environment}` is no longer in `locktender.yaml`, so nobody can tell who may cancel there.",
+            f"Ask {mention(deployment.requested_by)}, who asked for it, to cancel it.",
+        )
+    policy.may_deploy(facts, asker, environment)
 
 
 def _back(uow: UnitOfWork, deployment: Deployment) -> str:

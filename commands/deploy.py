@@ -22,7 +22,7 @@ def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
         "app": request.app[:128],
         "version": request.version[:160],
         "environment": request.environment[:128],
-        "reason": request.reason,
+        "reason": request.reason[: policy.LONGEST_REASON],
         "dry_run": request.dry_run,
     }
 
@@ -31,6 +31,7 @@ def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
         app = policy.find_app(known, request.app)
         target = Target(app, policy.find_environment(known, app, request.environment))
         policy.check_version(request.version)
+        policy.check_reason(request.reason)
         policy.may_deploy(facts, asker, target.environment)
         if not request.dry_run:
             policy.may_change(facts, target)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy.exc import IntegrityError
-
 from commands import policy
 from commands.facts import Facts
 from commands.reasons import Refused
@@ -19,24 +17,12 @@ def answer_once(
 ) -> Answer:
     """Run `decide` in one transaction under the delivery's key, or give the answer it gave before.
 
-    A Refused from `decide` becomes the answer, and an audit row `<action>:refuse`; `decide` must not have written
-    anything by then. A crash before the commit leaves nothing: the delivery may come again.
+    Requests are decided one after the other, on Postgres too: the second of two that cannot both be granted sees the
+    first. A Refused from `decide` becomes the answer, and an audit row `<action>:refuse`; `decide` must not have
+    written anything by then. A crash before the commit leaves nothing: the delivery may come again.
     """
-    try:
-        return _answer(store, facts, asker, action, details, decide)
-    except IntegrityError:
-        # Postgres lets two deliveries of one key decide side by side; the second to commit finds the first's answer.
-        with store.read() as uow:
-            known = uow.answered(asker.delivery_key)
-        if known is None:
-            raise
-        return Answer.from_json(known)
-
-
-def _answer(
-    store: Store, facts: Facts, asker: Asker, action: str, details: Mapping[str, object], decide: Decide
-) -> Answer:
     with store.write() as uow:
+        uow.in_turn()
         known = uow.answered(asker.delivery_key)
         if known is not None:
             return Answer.from_json(known)

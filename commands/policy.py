@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from commands.catalogue import App, Catalogue, Environment, Group, Kind
 from commands.facts import Facts
-from commands.grammar import TAG
+from commands.grammar import TAG, unsafe_characters
 from commands.reasons import ReasonCode, Refused
-from commands.requests import Asker, listed, mention
+from commands.requests import Asker, listed, mention, typed
+
+LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def find_app(known: Catalogue, word: str) -> App:
     choices = listed(near) if near else listed(tuple(known.apps)[:10])
     raise Refused(
         ReasonCode.UNKNOWN_APP,
-        f"There is no app called {_quoted(word)} in `locktender.yaml`.",
+        f"There is no app called {typed(word)} in `locktender.yaml`.",
         f"Did you mean {choices}?" if near else f"The apps are {choices}.",
     )
 
@@ -57,7 +59,7 @@ def find_environment(known: Catalogue, app: App | None, word: str) -> Environmen
         names = app.environments if app else tuple(known.environments)
         raise Refused(
             ReasonCode.UNKNOWN_ENVIRONMENT,
-            f"There is no environment called {_quoted(word)} in `locktender.yaml`.",
+            f"There is no environment called {typed(word)} in `locktender.yaml`.",
             f"Did you mean {listed(near)}?" if near else f"The environments are {listed(names)}.",
         )
     if app is not None and found.name not in app.environments:
@@ -74,9 +76,26 @@ def check_version(version: str) -> None:
     if TAG.fullmatch(version) is None:
         raise Refused(
             ReasonCode.BAD_VERSION,
-            f"{_quoted(version)} cannot be an image tag.",
+            f"{typed(version)} cannot be an image tag.",
             "A version is up to 128 letters, digits, `_`, `.` and `-`, and starts with a letter, a digit or `_`: "
             "for example `1.4.2`.",
+        )
+
+
+def check_reason(reason: str) -> None:
+    """Raise Refused for a reason that would not read in a commit message as it reads here."""
+    unsafe = unsafe_characters(reason)
+    if unsafe is not None:
+        raise Refused(
+            ReasonCode.UNSAFE_TEXT,
+            f"The reason holds {unsafe}, which can make text read as something else than it is.",
+            "Type the reason by hand instead of pasting it.",
+        )
+    if len(reason) > LONGEST_REASON:
+        raise Refused(
+            ReasonCode.BAD_USAGE,
+            f"The reason is {len(reason)} characters long; {LONGEST_REASON} is the most.",
+            "Shorten it, or put the long story in a ticket and name that.",
         )
 
 
@@ -136,8 +155,3 @@ def _who(known: Catalogue, environment: Environment) -> str:
     groups: list[Group] = [group for name in environment.deployers if (group := known.group(name)) is not None]
     people = [user for group in groups for user in group.members][:5]
     return f" ({', '.join(mention(user) for user in people)})" if people else ""
-
-
-def _quoted(word: str) -> str:
-    """The person's own word, cut to a length that fits a message."""
-    return f"`{word[:60]}…`" if len(word) > 60 else f"`{word}`"

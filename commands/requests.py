@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from commands.grammar import unsafe_characters
 from commands.reasons import Fault, ReasonCode
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters: no keyboard types them, and outside text loses them
@@ -22,6 +23,16 @@ def mention(user_id: str) -> str:
 def outside(text: str) -> str:
     """Outside text that cannot be taken for a mention."""
     return text.replace(_OPEN, "").replace(_CLOSE, "")
+
+
+def typed(text: str) -> str:
+    """A person's own words in backticks, cut to what fits a message and made harmless to read.
+
+    What cannot be seen, turns text round or would end the quotation early becomes a replacement character.
+    """
+    short = f"{text[:60]}…" if len(text) > 60 else text
+    seen = "".join("\ufffd" if unsafe_characters(one) or one == "`" else one for one in outside(short))
+    return f"`{seen}`"
 
 
 class Source(StrEnum):
@@ -132,7 +143,7 @@ class Answer:
 
     def as_json(self) -> str:
         """For the row that remembers what a delivery was answered."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps(asdict(self))  # ASCII: both databases can hold whatever a person typed
 
     @classmethod
     def from_json(cls, text: str) -> "Answer":
