@@ -24,7 +24,7 @@ from commands.ports import Cluster, Pipeline
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
 from storage import models
 from storage.models import Deployment, Kind
-from storage.phases import Phase, Stage
+from storage.phases import STAGE_ORDER, Phase, Stage
 from storage.unit_of_work import AuditEntry, Note, StaleAttemptError, Store, UnitOfWork
 
 DONE = 0.0
@@ -96,6 +96,7 @@ class Step(ABC):
     """
 
     name: ClassVar[str]
+    stage: ClassVar[Stage]
 
     def __init__(self, store: Store, world: World, reached: Reached) -> None:
         self.store = store
@@ -112,6 +113,10 @@ class Step(ABC):
         try:
             with self.store.read() as uow:
                 row = uow.running(deployment_id, attempt)
+            if STAGE_ORDER.index(Stage(row.stage)) > STAGE_ORDER.index(self.stage):
+                # An earlier attempt went past here. Going back would forget what was replaced, and would let a
+                # deployment be cancelled that git already has.
+                return DONE
             return self._logged(deployment_id, attempt, self.work(row, attempt))
         except StaleAttemptError:
             log.info("delivery.stale", deployment=deployment_id, attempt=attempt, step=self.name)
@@ -144,14 +149,17 @@ class Step(ABC):
     # ------------------------------------------------------------ for the steps
 
     def place(self, row: Deployment) -> Place:
-        """Look the names up again and check the rules again: what was asked must still be allowed when acting."""
-        facts = Facts(in_force=self.world.in_force())
-        known = policy.catalogue(facts)
+        """Look the names up again. After the commit this is all: to stop then would leave a place unlike git."""
+        known = policy.catalogue(Facts(in_force=self.world.in_force()))
         app = policy.find_app(known, row.app)
-        environment = policy.find_environment(known, app, row.environment)
+        return Place(known, app, policy.find_environment(known, app, row.environment))
+
+    def allowed(self, row: Deployment) -> Place:
+        """Look the names up and check the rules again: what was asked must still be allowed when it is written."""
+        place = self.place(row)
         if row.kind != Kind.PREVIEW:
-            policy.may_change(facts, Target(app, environment))
-        return Place(known, app, environment)
+            policy.may_change(Facts(in_force=self.world.in_force()), Target(place.app, place.environment))
+        return place
 
     @contextmanager
     def record(self, row: Deployment, attempt: int) -> Iterator[tuple[UnitOfWork, Deployment]]:

@@ -14,11 +14,12 @@ class Check(Step):
     """Look up the names again, find the overlay, ask the registry, and render what would be committed."""
 
     name = "check"
+    stage = Stage.CHECK
 
     def work(self, row: Deployment, attempt: int) -> float:
         """Fill in what the later steps need; end a preview here."""
         row = self.patience(row, attempt, Stage.CHECK, WRITE_PATIENCE)
-        place = self.place(row)
+        place = self.allowed(row)
         writing = self.world.writing
         plan = writing.plan(place.known, place.app, place.environment, row.version)
         workload = place.known.workload(place.app, place.environment)

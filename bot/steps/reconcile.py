@@ -15,6 +15,7 @@ class Reconcile(Step):
     """Trigger the build once and follow it to its end."""
 
     name = "reconcile"
+    stage = Stage.RECONCILE
 
     def work(self, row: Deployment, attempt: int) -> float:
         """Trigger when there is no build yet, else look at it once."""

@@ -22,6 +22,7 @@ class Rollout(Step):
     """Watch the workload until it runs our image, or say what is in the way."""
 
     name = "rollout"
+    stage = Stage.ROLLOUT
 
     def work(self, row: Deployment, attempt: int) -> float:
         """One look, recorded when it shows something new."""
@@ -37,7 +38,8 @@ class Rollout(Step):
         span = self.place(row).environment.timeouts.rollout
         row = self.patience(row, attempt, Stage.ROLLOUT, span)
         last = _read(row.rollout)
-        look = cluster.rollout(_request(row), last, LOOK_SECONDS)
+        settled = last is not None and last.state in ENDS  # seen before a crash: there is nothing to wait for
+        look = cluster.rollout(_request(row), last, 0.0 if settled else LOOK_SECONDS)
         self.reached(Point.ROLLOUT_SEEN, row.id)
         row = self._record(row, attempt, look, last)
         match look.state:

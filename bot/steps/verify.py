@@ -11,6 +11,7 @@ class Verify(Step):
     """Look at git once more, and end."""
 
     name = "verify"
+    stage = Stage.VERIFY
 
     def work(self, row: Deployment, attempt: int) -> float:
         """End as live where the rollout was watched, as committed where it was not."""

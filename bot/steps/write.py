@@ -9,12 +9,11 @@ class Write(Step):
     """Put the change on the remote branch exactly once, or find it there."""
 
     name = "write"
+    stage = Stage.WRITE
 
     def work(self, row: Deployment, attempt: int) -> float:
         """Record the intent, push, record the commit. From the first record on it can no longer be cancelled."""
-        if row.commit_sha:
-            return DONE
-        place = self.place(row)
+        place = self.allowed(row)
         if row.stage != Stage.WRITE:
             with self.record(row, attempt) as (uow, mine):
                 mine.stage, mine.stage_deadline = Stage.WRITE, uow.now + WRITE_PATIENCE
