@@ -109,6 +109,7 @@ class Program:
 
     async def start(self) -> uvicorn.Server:
         """Start everything but the web server, which is returned ready to serve. Raises StartError."""
+        self.engine.lock()  # before the database and the git mirror are touched
         await asyncio.to_thread(self._open_store)
         identity = await self._identity()
         self.factbook.team_id = identity.team_id

@@ -8,6 +8,7 @@ makes it exactly once outside. So correctness never rests on the engine alone.
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,7 +70,7 @@ class Engine:
     def start(self, delivery: Delivery) -> None:
         """Launch DBOS, take up what was running, and begin to claim. Raises AlreadyRunningError on SQLite."""
         self._delivery = delivery
-        self._take_flock()
+        self.lock()
         self._sql = _engine_for(self._url, self._home)
         config: DBOSConfig = {
             "name": "locktender",
@@ -96,6 +97,28 @@ class Engine:
             thread.start()
             self._threads.append(thread)
 
+    def lock(self) -> None:
+        """On SQLite exactly one process may run deliveries: two would run each other's steps.
+
+        Call it before the database and the git mirror are touched; `start` does so if nobody did. Raises
+        AlreadyRunningError. The lock ends with `stop` or with the process.
+        """
+        if not self._database.is_sqlite or self._lock_file is not None:
+            return
+        self._home.mkdir(parents=True, exist_ok=True)
+        handle = (self._home / "locktender.lock").open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.close()
+            raise AlreadyRunningError(
+                f"another Locktender uses {self._home}; stop it, or set DATABASE_URL to Postgres to run several"
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        self._lock_file = handle
+
     def poke(self) -> None:
         """Something may be ready to run: look now instead of within a second."""
         self._wake.set()
@@ -106,7 +129,11 @@ class Engine:
         self._wake.set()
         for thread in self._threads:
             thread.join(timeout=5)
-        DBOS.destroy(workflow_completion_timeout_sec=max(1, int(drain)))
+        DBOS.destroy(workflow_completion_timeout_sec=max(1, int(drain)) if self.running else 0)
+        if self.running:
+            # The step may still act. The lock goes with the process, so that no other one acts beside it.
+            log.warning("engine.step_does_not_end", running=self.running)
+            return
         if self._sql is not None:
             self._sql.dispose()
         if self._lock_file is not None:
@@ -150,11 +177,15 @@ class Engine:
         return DBOS.run_step({"name": name}, once)
 
     def pause(self, seconds: float) -> None:
-        """A pause that survives a restart; short ones are not worth a record, and shutting down ends them."""
+        """A pause whose end is recorded, so that a restart does not begin it again; short ones are not worth it.
+
+        Shutting down ends it: DBOS's own sleep cannot be woken, and would hold the process for as long as a server's
+        Retry-After says.
+        """
         if seconds >= HEARTBEAT_SECONDS:
-            DBOS.sleep(seconds)
-        else:
-            self._stopping.wait(seconds)
+            until = DBOS.run_step({"name": "pause"}, lambda: time.time() + seconds)
+            seconds = min(seconds, max(0.0, until - time.time()))
+        self._stopping.wait(seconds)
 
     def _release(self, deployment_id: str, attempt: int) -> None:
         with self._store.write() as uow:
@@ -174,8 +205,8 @@ class Engine:
             try:
                 self._take_over()
                 self._claim()
-            except SQLAlchemyError:
-                log.exception("engine.database_away")
+            except Exception:  # the edge of the thread: without it nothing would be delivered any more, in silence
+                log.exception("engine.round_failed")
                 self._stopping.wait(LOOK_EVERY)
 
     def _claim(self) -> None:
@@ -210,7 +241,12 @@ class Engine:
         return row.heartbeat_at is None or row.heartbeat_at < limit
 
     def _find_orphans(self) -> None:
-        """After a crash between claiming and starting there is no workflow; on SQLite nobody else can have one."""
+        """Sort out what a dead process left running; on SQLite nobody else can have it.
+
+        DBOS takes up the workflows it knows: their heartbeats begin anew, or a process that was away for long would
+        give them a second attempt beside the first. A deployment without one (the crash came between claiming and
+        starting, or the process was shut down) is released for a new attempt.
+        """
         if not self._database.is_sqlite:
             return
         with self._store.read() as uow:
@@ -219,6 +255,8 @@ class Engine:
             status = DBOS.get_workflow_status(workflow_id(deployment_id, attempt))
             if status is None or status.status not in {"PENDING", "ENQUEUED"}:
                 self._release(deployment_id, attempt)
+            else:
+                self._touch([deployment_id])
 
     def _begin(self, deployment_id: str, attempt: int) -> None:
         with self._guard:
@@ -226,7 +264,7 @@ class Engine:
         try:
             with SetWorkflowID(workflow_id(deployment_id, attempt)):
                 DBOS.start_workflow(cast("Callable[[str, int], None]", self._workflow), deployment_id, attempt)
-        except SQLAlchemyError:
+        except BaseException:
             with self._guard:
                 self._running.discard(deployment_id)  # its heartbeat goes stale, and it is taken over
             raise
@@ -238,31 +276,16 @@ class Engine:
             if not mine:
                 continue
             try:
-                with self._store.write() as uow:
-                    for deployment_id in mine:
-                        row = uow.deployment(deployment_id)
-                        if row is not None and row.phase == Phase.RUNNING and row.executor == self.executor:
-                            row.heartbeat_at = uow.now
+                self._touch(mine)
             except SQLAlchemyError:
                 log.exception("engine.heartbeat_failed")
 
-    def _take_flock(self) -> None:
-        """On SQLite exactly one process may run deliveries: two would run each other's steps."""
-        if not self._database.is_sqlite:
-            return
-        self._home.mkdir(parents=True, exist_ok=True)
-        handle = (self._home / "locktender.lock").open("a+")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.close()
-            raise AlreadyRunningError(
-                f"another Locktender uses {self._home}; stop it, or set DATABASE_URL to Postgres to run several"
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        self._lock_file = handle
+    def _touch(self, deployment_ids: list[str]) -> None:
+        with self._store.write() as uow:
+            for deployment_id in deployment_ids:
+                row = uow.deployment(deployment_id)
+                if row is not None and row.phase == Phase.RUNNING and row.executor == self.executor:
+                    row.heartbeat_at = uow.now
 
 
 def workflow_id(deployment_id: str, attempt: int) -> str:
