@@ -16,7 +16,6 @@ from storage.models import Card, CatalogueVersion, Deployment, Kind, Message, Se
 from storage.phases import Phase, Stage
 from storage.unit_of_work import SEEN_FOR, Note, StaleAttemptError, Store, UnitOfWork
 
-
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 

@@ -8,10 +8,15 @@ from storage.models import UtcDateTime
 revision = "0001"
 down_revision = None
 
-_SQLITE_TRIGGERS = tuple(
-    f"CREATE TRIGGER audit_no_{what} BEFORE {what.upper()} ON audit "
-    f"BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END"
-    for what in ("update", "delete")
+_REFUSE = "BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END"
+_SQLITE_TRIGGERS = (
+    f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit {_REFUSE}",
+    f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit {_REFUSE}",
+    # REPLACE deletes without asking the trigger above.
+    (
+        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
+        f"WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq) {_REFUSE}"
+    ),
 )
 _POSTGRES_TRIGGERS = (
     (

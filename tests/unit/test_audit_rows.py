@@ -1,0 +1,133 @@
+"""Audit rows: the bytes that are hashed, the hash, and that nobody can change what was written.
+
+Numbering under many writers is in test_storage_at_once; what is recorded, in the tests of each use case.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from storage.canonical import canonical, leaf_hash, storable
+from storage.database import Database
+from storage.models import AuditRow
+from storage.unit_of_work import AuditEntry, Store, audit_text
+from tests.rows import audit_rows
+
+AT = datetime(2026, 3, 1, 12, 30, 0, 5, tzinfo=UTC)
+ENTRY = AuditEntry(
+    "deployment:request",
+    actor="U0ALICE",
+    team_id="T1",
+    app="web",
+    environment="staging",
+    deployment_id="0123456789",
+    reason_code="accepted",
+    details={
+        "version": "1.4.2",
+        "dry_run": False,
+        "reason": 'na\u00efve "\u2028\n" \U0001f680',
+        "files": ["b", "a"],
+        "n": 3,
+    },
+)
+GOLDEN = (
+    '{"action":"deployment:request","actor":"U0ALICE","app":"web","at":"2026-03-01T12:30:00.000005+00:00",'
+    '"deployment_id":"0123456789","details":{"dry_run":false,"files":["b","a"],"n":3,'
+    '"reason":"na\u00efve \\"\u2028\\n\\" \U0001f680","version":"1.4.2"},"environment":"staging",'
+    '"reason_code":"accepted","seq":1,"team_id":"T1"}'
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def write(store: Store, entry: AuditEntry = ENTRY) -> AuditRow:
+    with store.write() as uow:
+        return uow.audit(entry)
+
+
+def test_a_row_is_hashed_over_exactly_these_bytes(database_url: str) -> None:
+    store = Store(Database(database_url), lambda: AT)
+    write(store)
+    with store.read() as uow:
+        row = uow.session.get(AuditRow, 1)
+        assert row is not None
+        assert audit_text(row) == GOLDEN
+        assert row.leaf == hashlib.sha256(b"\x00" + GOLDEN.encode()).hexdigest()
+    store.database.close()
+
+
+def test_every_leaf_can_be_computed_again_from_what_is_stored(store: Store) -> None:
+    for details in ({}, {"words": "half\ud800 nul\0 \u202e"}, {"nested": {"list": ["\0", {"b": 1, "a": None}]}}):
+        write(store, AuditEntry("test:write", actor="U\ud800", app="a\0b", details=details))
+    rows = audit_rows(store)
+    assert len(rows) == 3
+    assert all(row.leaf == leaf_hash(audit_text(row)) for row in rows)
+    assert (rows[0].app, rows[0].actor) == ("a\ufffdb", "U\ufffd")
+
+
+@pytest.mark.parametrize("column", ["action", "actor", "app", "environment", "details", "reason_code", "team_id"])
+def test_a_different_row_has_a_different_leaf(store: Store, column: str) -> None:
+    row = write(store)
+    changed = AuditRow(**{**row.model_dump(), column: '{"version":"1.4.3"}'})
+    assert leaf_hash(audit_text(changed)) != row.leaf
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET actor = 'U0MALLORY' WHERE seq = 2",
+        "UPDATE audit SET leaf = ''",
+        "DELETE FROM audit WHERE seq = 3",
+        "DELETE FROM audit",
+        "REPLACE INTO audit SELECT * FROM audit",
+        "TRUNCATE audit",
+    ],
+)
+def test_the_database_refuses_to_change_what_was_recorded(store: Store, statement: str) -> None:
+    for _ in range(3):
+        write(store)
+    before = [row.model_dump() for row in audit_rows(store)]
+    with pytest.raises(DBAPIError), store.write() as uow:
+        uow.session.execute(text(statement))
+    assert [row.model_dump() for row in audit_rows(store)] == before
+
+
+def test_what_is_rolled_back_takes_its_number_with_it(store: Store) -> None:
+    write(store)
+    with store.write() as uow:
+        assert uow.audit(ENTRY).seq == 2
+        uow.session.rollback()
+    assert write(store).seq == 2
+
+
+def test_a_row_with_a_float_is_refused_and_nothing_is_written(store: Store) -> None:
+    with pytest.raises(TypeError, match="float"):
+        write(store, AuditEntry("test:write", details={"seconds": [{"deep": 1.5}]}))
+    assert audit_rows(store) == []
+
+
+@given(JSON)
+def test_the_same_value_has_one_text_whatever_order_it_was_built_in(value: object) -> None:
+    def reordered(item: object) -> object:
+        if isinstance(item, dict):
+            return {key: reordered(item[key]) for key in reversed(item)}
+        return [reordered(one) for one in item] if isinstance(item, list) else item
+
+    clean = storable(value)
+    assert canonical(clean) == canonical(reordered(clean))
+    assert "\0" not in canonical(clean)
+    canonical(clean).encode()
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan"), {"a": [1, (2.5,)]}])
+def test_floats_have_no_canonical_text(value: object) -> None:
+    with pytest.raises(TypeError, match="no canonical form"):
+        canonical(value)

@@ -1,0 +1,87 @@
+"""Migrations on both databases: what they build is what the models say, once, wholly, and not twice."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+from sqlmodel import SQLModel
+
+from storage import database, models
+from tests.postgres import PostgresServer
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    if request.param == "sqlite":
+        yield database.sqlite_url(tmp_path / "empty.db")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def engine(empty: str) -> Iterator[Engine]:
+    made = database.create(empty)
+    yield made
+    made.dispose()
+
+
+def test_an_empty_database_becomes_what_the_models_say(engine: Engine) -> None:
+    assert models.Deployment.metadata is SQLModel.metadata
+    database.upgrade(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_the_index_that_keeps_targets_apart_is_partial_and_unique(engine: Engine) -> None:
+    database.upgrade(engine)
+    catalogue = "sqlite_master WHERE name" if engine.dialect.name == "sqlite" else "pg_indexes WHERE indexname"
+    column = "sql" if engine.dialect.name == "sqlite" else "indexdef"
+    with engine.connect() as connection:
+        made = connection.execute(text(f"SELECT {column} FROM {catalogue} = 'one_running_deployment'")).scalar_one()  # noqa: S608 - our own words
+    assert "UNIQUE" in made
+    assert "running" in made
+    assert "preview" in made
+
+
+def test_a_second_upgrade_does_nothing(engine: Engine) -> None:
+    database.upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO seen (key, at, answer) VALUES ('k', '2026-01-01 00:00:00.000000', 'a')"))
+    database.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT answer FROM seen")).scalar_one() == "a"
+
+
+def test_a_database_says_whether_it_is_current(engine: Engine) -> None:
+    assert not database.is_current(engine)
+    database.upgrade(engine)
+    assert database.is_current(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'from the future'"))
+    assert not database.is_current(engine)
+
+
+def test_two_processes_may_upgrade_at_once(empty: str) -> None:
+    engines = [database.create(empty) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(database.upgrade, engines))
+    assert database.is_current(engines[0])
+    for engine in engines:
+        engine.dispose()
+
+
+def test_an_upgrade_that_fails_leaves_nothing(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE seen (mine INTEGER)"))  # the last table of the first migration
+    with pytest.raises(Exception, match="already exists"):
+        database.upgrade(engine)
+    assert inspect(engine).get_table_names() == ["seen"]
