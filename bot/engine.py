@@ -221,11 +221,14 @@ class Engine:
     def _take_over(self) -> None:
         """Give deployments whose process is gone to this one, under a new attempt."""
         with self._store.read() as uow:
-            stale = [row.id for row in uow.open_deployments() if self._is_stale(row, uow.now - STALE_AFTER)]
+            stale = [row.id for row in uow.stale(uow.now - STALE_AFTER)]
         for deployment_id in stale:
             with self._store.write() as uow:
                 row = uow.deployment(deployment_id)
-                if row is None or row.phase != Phase.RUNNING or not self._is_stale(row, uow.now - STALE_AFTER):
+                if row is None:
+                    continue
+                uow.hold(row)  # another replica may be taking it over at this very moment
+                if not self._is_stale(row, uow.now - STALE_AFTER):
                     continue
                 uow.attempt(row, self.executor)
                 attempt = row.attempt

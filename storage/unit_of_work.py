@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
@@ -214,6 +214,12 @@ class UnitOfWork:
                 busy.add((app, environment))
             chosen.append(deployment_id)
         return chosen
+
+    def stale(self, before: datetime) -> list[Deployment]:
+        """Running deployments that nobody has sent a heartbeat for since then, or that were released."""
+        table = cast("Any", Deployment)
+        silent = or_(table.heartbeat_at.is_(None), table.heartbeat_at < before)
+        return list(self.session.scalars(select(Deployment).where(table.phase == Phase.RUNNING, silent)))
 
     def attempt(self, deployment: Deployment, executor: str) -> None:
         """Give a running deployment to this executor under a new attempt number; older attempts become stale."""
