@@ -144,14 +144,14 @@ class Factbook:
         self._accept(tree.commit, source, found)
 
     def _accept(self, commit: str, source: bytes, catalogue: Catalogue) -> None:
-        mended = bool(self._in_force.faults)
         self._in_force = CatalogueInForce(catalogue, commit=commit, newest=commit)
         with self._store.write() as uow:
-            stored = uow.last_good_catalogue()
-            if stored is not None and stored.source.encode() == source and not mended:
+            uow.in_turn()  # another replica may be reading the same commit
+            last = uow.last_catalogue()
+            mended = last is not None and not last.valid
+            now = CatalogueVersion(commit=commit, source=source.decode(), valid=True, seen_at=uow.now)
+            if not uow.remember_catalogue(now):
                 return
-            if uow.session.get(CatalogueVersion, commit) is None:
-                uow.session.add(CatalogueVersion(commit=commit, source=source.decode(), valid=True, seen_at=uow.now))
             uow.audit(AuditEntry("catalogue:load", details={"commit": commit}))
             if mended:
                 text = f"`{FILE}` is in order again as of `{commit[:7]}`; it is in force now."
@@ -169,7 +169,10 @@ class Factbook:
         *,
         reason: ReasonCode = ReasonCode.CATALOGUE_INVALID,
     ) -> None:
-        """Keep the last good catalogue in force, and say once per commit what is wrong with the new one."""
+        """Keep the last good catalogue in force, and say once what is wrong with the new one.
+
+        Later commits that leave the file as it is, our own deployments among them, are not told of again.
+        """
         last = self._in_force.catalogue
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
         self._in_force = CatalogueInForce(
@@ -181,19 +184,13 @@ class Factbook:
             problem=f"`{FILE}` in the infra-repo at `{commit[:7]}` has {count}, and there is no earlier good version.",
             next_step="Mend the file: the faults are listed below. It is read again within seconds.",
         )
+        text = "\n".join(faults)
+        now = CatalogueVersion(commit=commit, source=source.decode(errors="replace"), valid=False, faults=text)
         with self._store.write() as uow:
-            if uow.session.get(CatalogueVersion, commit) is not None:
+            uow.in_turn()
+            now.seen_at = uow.now
+            if not uow.remember_catalogue(now):
                 return
-            text = "\n".join(faults)
-            uow.session.add(
-                CatalogueVersion(
-                    commit=commit,
-                    source=source.decode(errors="replace"),
-                    valid=False,
-                    faults=text,
-                    seen_at=uow.now,
-                )
-            )
             uow.audit(
                 AuditEntry(
                     "catalogue:refuse", reason_code=reason, details={"commit": commit, "faults": list(faults[:50])}

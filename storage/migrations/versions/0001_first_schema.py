@@ -14,7 +14,7 @@ _SQLITE_TRIGGERS = (
     f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit {_REFUSE}",
     # REPLACE deletes without asking the trigger above.
     (
-        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
+        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "  # noqa: S608 - our own words
         f"WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq) {_REFUSE}"
     ),
 )
