@@ -122,7 +122,7 @@ def test_the_engines_file_holds_json_and_survives_an_upgrade_of_the_program(lab:
     ((name, executor, version, serialization),) = engine.execute(
         "SELECT workflow_uuid, executor_id, application_version, serialization FROM workflow_status"
     )
-    ((inputs,),) = engine.execute("SELECT inputs FROM workflow_inputs")
+    ((inputs,),) = engine.execute("SELECT inputs FROM workflow_input")
     outputs = [output for (output,) in engine.execute("SELECT output FROM operation_outputs")]
     engine.close()
     assert name == f"{row.id}.1"
