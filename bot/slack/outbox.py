@@ -8,35 +8,56 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import aiohttp
 import structlog
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.slack.cards import SlackMessage, thread_message
-from bot.slack.outbox_rows import SENT, CardJob, NoteJob, OutboxRows
+from bot.slack.outbox_rows import RATE_LIMITED, SENT, CardJob, NoteJob, OutboxRows
 from storage.models import Target
 
 LOOK_EVERY = 1.0
+TIMEOUT = 10
+"""Seconds for one call to a response_url."""
+Call = Callable[..., Awaitable[AsyncSlackResponse]]
 METADATA = "locktender_deployment"
 _CANNOT_LOOK = {"missing_scope", "not_in_channel", "thread_not_found"}
 NOTE_METADATA = "locktender_note"
+LOOK_BACK = 60.0
+"""Seconds before its request from which a card is looked for: our clock and Slack's may differ."""
+PAGES = 5
+"""Pages of 200 messages that are looked through for a card that may have been posted."""
+_BLOCKS_REFUSED = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"}
+_NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError, ValueError, AttributeError)
+"""The network's errors, and what Slack's client raises over a proxy's page where it expects an object."""
 log = structlog.get_logger("outbox")
+
+
+class UndeliverableError(Exception):
+    """A response_url that takes nothing any more: used up, expired, or it refuses this message."""
 
 
 class Outbox:
     """One task per process; replicas share the rows by leases. All methods belong to one event loop but `poke`."""
 
-    def __init__(self, rows: OutboxRows, client: AsyncWebClient) -> None:
+    def __init__(self, rows: OutboxRows, client: AsyncWebClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._rows = rows
         self._client = client
+        # Slack's client posts again by itself when a connection breaks, perhaps after the message was posted: twice.
+        self._client.retry_handlers.clear()
+        self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._quiet: dict[str, float] = {}  # method and channel -> until when Slack does not want to be called
 
     def reclaim(self) -> None:
         """At the start of the only process: send what a dead one had taken."""
@@ -65,15 +86,16 @@ class Outbox:
 
     async def _run(self) -> None:
         while True:
+            last = self._stopping  # asked before the look: what was written just before the stop is still sent
             try:
                 busy = await self.once()
             except Exception:  # the edge of the task: a database hiccup or a defect must not end all messages
                 log.exception("outbox.round_failed")
                 busy = False
                 await asyncio.sleep(LOOK_EVERY)
-            if self._stopping and not busy:
+            if last and not busy:
                 return
-            if not busy:
+            if not busy and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout=LOOK_EVERY)
                 self._wake.clear()
@@ -93,15 +115,30 @@ class Outbox:
         if job.ts and shown == job.shown:
             await asyncio.to_thread(self._rows.card_sent, job, job.ts, shown)
             return
+        method = "update" if job.ts else f"post:{job.channel}"
+        if (wait := self._quiet_for(method)) > 0:
+            await asyncio.to_thread(self._rows.card_held, job, wait)
+            return
         try:
             ts = await self._post_card(job)
         except SlackApiError as error:
-            await asyncio.to_thread(self._rows.card_failed, job, _code(error), _retry_after(error, job.attempts))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            wait = self._hold(method, error, job.attempts)
+            await asyncio.to_thread(self._rows.card_failed, job, _code(error), wait)
+        except _NO_ANSWER as error:
             await asyncio.to_thread(self._rows.card_failed, job, type(error).__name__, _backoff(job.attempts))
         else:
             SENT.labels("sent").inc()
             await asyncio.to_thread(self._rows.card_sent, job, ts, shown)
+
+    def _quiet_for(self, method: str) -> float:
+        return self._quiet.get(method, 0.0) - self._clock()
+
+    def _hold(self, method: str, error: SlackApiError, attempts: int) -> float:
+        """Seconds until the next try. A rate limit is for all calls of its kind: the others are held back too."""
+        wait = _retry_after(error, attempts)
+        if _code(error) == RATE_LIMITED:
+            self._quiet[method] = self._clock() + wait
+        return wait
 
     async def _post_card(self, job: CardJob) -> str:
         common: dict[str, Any] = {
@@ -115,69 +152,103 @@ class Outbox:
             ts = await self._find_card(job)
         if ts:
             try:
-                await self._client.chat_update(ts=ts, **common)
+                await self._shown(self._client.chat_update, ts=ts, **common)
             except SlackApiError as error:
                 if _code(error) != "message_not_found":
                     raise
             else:
                 return ts
-        answer = await self._client.chat_postMessage(unfurl_links=False, unfurl_media=False, **common)
+        answer = await self._shown(self._client.chat_postMessage, unfurl_links=False, unfurl_media=False, **common)
         return str(answer["ts"])
+
+    @staticmethod
+    async def _shown(call: Call, **message: Any) -> AsyncSlackResponse:  # noqa: ANN401 - the arguments of Slack's own methods
+        """Call; without blocks when Slack refuses those: a plain card tells the truth too."""
+        try:
+            return await call(**message)
+        except SlackApiError as error:
+            if _code(error) not in _BLOCKS_REFUSED:
+                raise
+            log.warning("outbox.blocks_refused", channel=message.get("channel"), error=_code(error))
+            return await call(**(message | {"blocks": []}))
 
     async def _find_card(self, job: CardJob) -> str:
         """A card that an earlier attempt posted without living to record it; empty when there is none."""
-        try:
-            answer = await self._client.conversations_history(
-                channel=job.channel,
-                oldest=f"{job.requested_at.timestamp() - 5:.6f}",
-                limit=200,
-                include_all_metadata=True,
-            )
-        except SlackApiError as error:
-            if _code(error) not in _CANNOT_LOOK:
-                raise
-            # Two cards are better than none; `doctor` tells to grant channels:history and to invite the bot.
-            log.warning("outbox.cannot_look_for_cards", error=_code(error))
-            return ""
-        for message in answer.get("messages") or ():
-            payload = (message.get("metadata") or {}).get("event_payload") or {}
-            if payload.get("deployment_id") == job.deployment_id:
-                return str(message["ts"])
+        cursor = ""
+        for _ in range(PAGES):
+            try:
+                answer = await self._client.conversations_history(
+                    channel=job.channel,
+                    oldest=f"{job.requested_at.timestamp() - LOOK_BACK:.6f}",
+                    limit=200,
+                    include_all_metadata=True,
+                    cursor=cursor or None,
+                )
+            except SlackApiError as error:
+                if _code(error) not in _CANNOT_LOOK:
+                    raise
+                # Two cards are better than none; `doctor` tells to grant channels:history and to invite the bot.
+                log.warning("outbox.cannot_look_for_cards", error=_code(error))
+                return ""
+            for message in answer.get("messages") or ():
+                payload = (message.get("metadata") or {}).get("event_payload") or {}
+                if payload.get("deployment_id") == job.deployment_id:
+                    return str(message["ts"])
+            cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
+            if not cursor:
+                break
         return ""
 
     # ------------------------------------------------------------ messages
 
     async def _note(self, job: NoteJob) -> None:
-        message = thread_message(job.body)
+        method = f"post:{job.channel}" if job.target in {Target.THREAD, Target.CHANNEL} else str(job.target)
+        if (wait := self._quiet_for(method)) > 0:
+            await asyncio.to_thread(self._rows.note_held, job, wait)
+            return
         try:
-            ts = await self._send(job, message)
+            ts = await self._send(job, thread_message(job.body))
+        except UndeliverableError as error:
+            await asyncio.to_thread(self._rows.note_undeliverable, job, str(error))
         except SlackApiError as error:
-            await asyncio.to_thread(self._rows.note_failed, job, _code(error), _retry_after(error, job.attempts))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            wait = self._hold(method, error, job.attempts)
+            await asyncio.to_thread(self._rows.note_failed, job, _code(error), wait)
+        except _NO_ANSWER as error:
             await asyncio.to_thread(self._rows.note_failed, job, type(error).__name__, _backoff(job.attempts))
         else:
             SENT.labels("sent").inc()
             await asyncio.to_thread(self._rows.note_sent, job, ts)
 
+    async def _respond(self, job: NoteJob, text: str, blocks: list[dict[str, Any]]) -> None:
+        webhook = AsyncWebhookClient(job.url, timeout=TIMEOUT)
+        replace = bool(job.body.get("replace"))
+        sent = await webhook.send(text=text, blocks=blocks, response_type="ephemeral", replace_original=replace)
+        if sent.status_code >= 500 or sent.status_code == 429:
+            raise aiohttp.ClientError(f"response_url answered {sent.status_code}")
+        if sent.status_code != 200:
+            raise UndeliverableError(f"response_url_{sent.status_code}")
+
     async def _send(self, job: NoteJob, message: SlackMessage) -> str:
         blocks = list(job.body.get("blocks") or message.blocks)
         text = str(job.body.get("fallback") or message.text)
         if job.target is Target.RESPONSE:
-            webhook = AsyncWebhookClient(job.url)
-            replace = bool(job.body.get("replace"))
-            sent = await webhook.send(text=text, blocks=blocks, response_type="ephemeral", replace_original=replace)
-            if sent.status_code >= 500 or sent.status_code == 429:
-                raise aiohttp.ClientError(f"response_url answered {sent.status_code}")
+            await self._respond(job, text, blocks)
             return ""
         if job.target is Target.EPHEMERAL:
-            await self._client.chat_postEphemeral(
-                channel=job.channel, user=job.user_id, text=text, blocks=blocks, thread_ts=job.thread_ts or None
+            await self._shown(
+                self._client.chat_postEphemeral,
+                channel=job.channel,
+                user=job.user_id,
+                text=text,
+                blocks=blocks,
+                thread_ts=job.thread_ts or None,
             )
             return ""
         key = f"{job.deployment_id}:{job.id}"
         if job.attempts and job.target is Target.THREAD and (ts := await self._find_reply(job, key)):
             return ts
-        answer = await self._client.chat_postMessage(
+        answer = await self._shown(
+            self._client.chat_postMessage,
             channel=job.channel,
             text=text,
             blocks=blocks,
@@ -209,8 +280,14 @@ def _hash(message: SlackMessage) -> str:
 
 
 def _code(error: SlackApiError) -> str:
-    answer = cast("Any", error.response)
-    return str(answer.get("error", "unknown")) if answer is not None else "unknown"
+    """Slack's word for what is wrong, or the HTTP status of an answer that was not Slack's (a proxy's page, say)."""
+    response = cast("Any", error.response)
+    status = getattr(response, "status_code", 0) or getattr(response, "status", 0)
+    if status == 429:
+        return RATE_LIMITED
+    data = getattr(response, "data", response)
+    said = data.get("error") if isinstance(data, dict) else None
+    return str(said or f"http_{status}")
 
 
 def _retry_after(error: SlackApiError, attempts: int) -> float:
@@ -222,4 +299,4 @@ def _retry_after(error: SlackApiError, attempts: int) -> float:
 
 
 def _backoff(attempts: int) -> float:
-    return min(0.5 * 2.0**attempts, 30.0)
+    return min(0.5 * 2.0 ** min(attempts, 10), 30.0)

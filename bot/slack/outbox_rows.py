@@ -19,21 +19,34 @@ LEASE = timedelta(seconds=30)
 UPDATE_GAP = timedelta(seconds=1)
 """Between two updates of one card: chat.update allows about 50 a minute, and nobody reads faster."""
 BATCH = 20
+NEXT_REPLY = timedelta(seconds=1)
+"""How soon a reply is looked at again while the one before it is tried, perhaps by another replica."""
 GIVE_UP_AFTER = 12
-HOPELESS = {
-    "channel_not_found",
-    "not_in_channel",
-    "is_archived",
-    "invalid_auth",
-    "account_inactive",
-    "token_revoked",
-    "missing_scope",
-    "user_not_in_channel",
-    "user_not_found",
-    "invalid_blocks",
-    "restricted_action",
-}
+"""Tries to give one person an answer: after these, a few minutes later, it is no answer any more."""
+KEEP_FOR = timedelta(hours=24)
+"""How long a message for a channel or a thread is tried: an outage or a lost right is mended by then, or it is old."""
+MEND_FIRST = 60.0
+"""Seconds between tries where a person has to mend something: the bot's place in a channel, its rights, its token."""
+HOPELESS = frozenset(
+    {
+        "account_inactive",
+        "cant_update_message",
+        "channel_not_found",
+        "edit_window_closed",
+        "invalid_auth",
+        "is_archived",
+        "missing_scope",
+        "not_authed",
+        "not_in_channel",
+        "restricted_action",
+        "token_expired",
+        "token_revoked",
+    }
+)
 """Errors that a person has to mend first: looked at again every minute."""
+UNSENDABLE = frozenset({"invalid_blocks", "msg_too_long", "no_text", "user_not_found", "user_not_in_channel"})
+"""Errors of the message itself: it is given up, so that what comes after it in its thread is not held up."""
+RATE_LIMITED = "ratelimited"
 SENT = Counter("locktender_slack_messages_total", "Messages sent to Slack, by outcome", ["outcome"])
 log = structlog.get_logger("outbox")
 
@@ -107,37 +120,64 @@ class OutboxRows:
             if deployment is None:
                 card.behind = False
                 continue
-            message = deployment_card(deployment, self._commit_link, ahead=_ahead(uow, deployment))
-            jobs.append(
-                CardJob(
-                    card.deployment_id,
-                    card.channel,
-                    card.ts,
-                    card.attempts,
-                    card.shown,
-                    deployment.requested_at,
-                    deployment.revision,
-                    message,
-                )
-            )
+            try:
+                job = self._job(uow, card, deployment)
+            except (ValueError, LookupError, TypeError):
+                # A row that this version cannot read (written by a newer one, say) must not hold up all the others.
+                log.exception("outbox.card_unreadable", deployment=card.deployment_id)
+                card.not_before = uow.now + timedelta(seconds=MEND_FIRST)
+                continue
+            jobs.append(job)
             card.attempts += 1
             card.not_before = uow.now + LEASE
         return jobs
 
+    def _job(self, uow: UnitOfWork, card: Card, deployment: Deployment) -> CardJob:
+        if Phase(deployment.phase).ended:
+            self._tell_waiting(uow, deployment)
+        return CardJob(
+            card.deployment_id,
+            card.channel,
+            card.ts,
+            card.attempts,
+            card.shown,
+            deployment.requested_at,
+            deployment.revision,
+            deployment_card(deployment, self._commit_link, ahead=_ahead(uow, deployment)),
+        )
+
+    @staticmethod
+    def _tell_waiting(uow: UnitOfWork, ended: Deployment) -> None:
+        """Those that wait behind it name it on their cards: have them looked at again."""
+        for other in uow.open_for(ended.app, ended.environment):
+            card = uow.session.get(Card, other.id) if other.phase == Phase.QUEUED else None
+            if card is not None:
+                card.behind = True
+
     def _lease_notes(self, uow: UnitOfWork) -> list[NoteJob]:
         table = cast("Any", Message)
-        query = select(Message).where(table.waiting, table.not_before <= uow.now).order_by(table.id).limit(BATCH)
-        jobs = []
+        query = select(Message).where(table.waiting, table.not_before <= uow.now)
+        query = query.order_by(table.not_before, table.id).limit(BATCH)
+        jobs: list[NoteJob] = []
         for note in uow.session.scalars(self._locked(query)):
             thread, channel = note.thread_ts, note.channel
             if note.target == Target.THREAD:
+                first = self._first_in_thread(uow, note.deployment_id)
+                if first.id != note.id and any(job.id == first.id for job in jobs):
+                    continue  # due again as soon as the one before it is sent, in the next round
+                if first.id != note.id:
+                    # Replies keep their order: this one waits for the one before it, wherever that is tried.
+                    soon = uow.now + NEXT_REPLY
+                    note.not_before = max(first.not_before, soon) if first.error else soon
+                    continue
                 card = uow.session.get(Card, note.deployment_id)
                 if card is None:
                     note.waiting = False
                     continue
                 if not card.ts:
-                    wait = 60.0 if card.error in HOPELESS else 0.5
+                    wait = MEND_FIRST if card.error in HOPELESS else 0.5
                     note.not_before = uow.now + timedelta(seconds=wait)  # the card first
+                    note.error = card.error
                     continue
                 thread, channel = card.ts, card.channel
             jobs.append(
@@ -157,6 +197,18 @@ class OutboxRows:
             note.not_before = uow.now + LEASE
         return jobs
 
+    @staticmethod
+    def _first_in_thread(uow: UnitOfWork, deployment_id: str) -> Message:
+        table = cast("Any", Message)
+        query = (
+            select(Message)
+            .where(table.waiting, table.target == Target.THREAD, table.deployment_id == deployment_id)
+            .order_by(table.id)
+            .limit(1)
+        )
+        first: Message = uow.session.scalars(query).one()
+        return first
+
     def _locked(self, query: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's select, whichever rows it gives
         return query if self._store.database.is_sqlite else query.with_for_update(skip_locked=True)
 
@@ -174,14 +226,20 @@ class OutboxRows:
         """Look again in `seconds`; in a minute at the earliest when a person has to mend something first."""
         SENT.labels("failed").inc()
         log.warning("outbox.card_failed", deployment=job.deployment_id, channel=job.channel, error=code)
+        self._card_later(job, code, max(seconds, MEND_FIRST) if code in HOPELESS else seconds)
+
+    def card_held(self, job: CardJob, seconds: float) -> None:
+        """Slack said not to call for a while: the card was not tried."""
+        self._card_later(job, RATE_LIMITED, seconds)
+
+    def _card_later(self, job: CardJob, code: str, seconds: float) -> None:
         with self._store.write() as uow:
             card = uow.session.get(Card, job.deployment_id)
             if card is None:
                 return
             card.error = code
-            seconds = (
-                max(seconds, 60.0) if code in HOPELESS else seconds
-            )  # a person has to act; look again now and then
+            if code == RATE_LIMITED:
+                card.attempts = job.attempts  # it certainly was not posted: no need to look for it first
             card.not_before = uow.now + timedelta(seconds=seconds)
 
     def note_sent(self, job: NoteJob, ts: str) -> None:
@@ -192,17 +250,45 @@ class OutboxRows:
                 note.waiting, note.sent_at, note.ts, note.url, note.error = False, uow.now, ts, "", ""
 
     def note_failed(self, job: NoteJob, code: str, seconds: float) -> None:
-        """Look again in `seconds`, unless that is hopeless or was tried too often."""
+        """Look again in `seconds`, unless that is hopeless or was tried for too long."""
         SENT.labels("failed").inc()
         log.warning("outbox.message_failed", message=job.id, target=str(job.target), error=code)
         with self._store.write() as uow:
             note = uow.session.get(Message, job.id)
             if note is None:
                 return
+            seconds = max(seconds, MEND_FIRST) if code in HOPELESS else seconds
             note.error = code
             note.not_before = uow.now + timedelta(seconds=seconds)
-            if code in HOPELESS or job.attempts >= GIVE_UP_AFTER:
-                note.waiting, note.url = False, ""
+            if code == RATE_LIMITED:
+                note.attempts = job.attempts
+            for_all = job.target in {Target.THREAD, Target.CHANNEL}
+            old = uow.now - note.created_at > KEEP_FOR if for_all else job.attempts >= GIVE_UP_AFTER
+            if old or code in UNSENDABLE or (code in HOPELESS and not for_all):
+                self._give_up(note, code)
+
+    def note_held(self, job: NoteJob, seconds: float) -> None:
+        """Slack said not to call for a while: the message was not tried."""
+        with self._store.write() as uow:
+            note = uow.session.get(Message, job.id)
+            if note is not None:
+                note.attempts, note.error = job.attempts, RATE_LIMITED
+                note.not_before = uow.now + timedelta(seconds=seconds)
+
+    def note_undeliverable(self, job: NoteJob, code: str) -> None:
+        """Nothing can deliver it any more: its address is used up, or refuses it."""
+        SENT.labels("failed").inc()
+        with self._store.write() as uow:
+            note = uow.session.get(Message, job.id)
+            if note is not None:
+                note.error = code
+                self._give_up(note, code)
+
+    @staticmethod
+    def _give_up(note: Message, code: str) -> None:
+        SENT.labels("given_up").inc()
+        log.error("outbox.given_up", message=note.id, target=str(note.target), error=code)
+        note.waiting, note.url = False, ""
 
 
 def depth(uow: UnitOfWork) -> int:
@@ -211,6 +297,17 @@ def depth(uow: UnitOfWork) -> int:
     cards = uow.session.scalar(select(func.count()).select_from(Card).where(card.behind)) or 0
     notes = uow.session.scalar(select(func.count()).select_from(Message).where(message.waiting)) or 0
     return int(cards) + int(notes)
+
+
+def failing(uow: UnitOfWork) -> dict[str, int]:
+    """How many of those that wait failed at their last try, by Slack's error."""
+    found: dict[str, int] = {}
+    for table, waits in ((Card, cast("Any", Card).behind), (Message, cast("Any", Message).waiting)):
+        error = cast("Any", table).error
+        query = select(error, func.count()).where(waits, error != "").group_by(error)
+        for code, count in uow.session.execute(query).all():
+            found[str(code)] = found.get(str(code), 0) + int(count)
+    return found
 
 
 def _ahead(uow: UnitOfWork, deployment: Deployment) -> str:
