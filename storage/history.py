@@ -9,6 +9,8 @@ from sqlalchemy import select
 from storage.models import AuditRow
 from storage.unit_of_work import UnitOfWork
 
+_LARGEST = 2**31 - 1  # of an INTEGER on Postgres
+
 
 @dataclass(frozen=True)
 class AuditFilter:
@@ -34,6 +36,6 @@ def audit_history(uow: UnitOfWork, wanted: AuditFilter) -> Sequence[AuditRow]:
     ):
         if value:
             query = query.where(column == value)
-    if wanted.before:
+    if 0 < wanted.before <= _LARGEST:  # it comes back from a button: a forged one is the first page
         query = query.where(table.seq < wanted.before)
     return uow.session.scalars(query).all()
