@@ -47,6 +47,7 @@ bench: $(READY) ## the benchmarks: one table, ratios against a named baseline in
 lock: $(READY) ## pin the requirements again, with hashes
 	$(BIN)/uv pip compile pyproject.toml --extra kubectl --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/run.txt
 	$(BIN)/uv pip compile pyproject.toml --extra kubectl --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
+	echo "hatchling>=1.27" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/build.txt
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
