@@ -46,10 +46,12 @@ class Finding:
 
 def examine(settings: Settings, console: Console) -> int:
     """Print every finding, then every default that is in effect. 0 when nothing is bad, else 1."""
-    findings: list[Finding] = []
+    worst = Verdict.GOOD
+    known: Catalogue | None = None
 
     def say(finding: Finding) -> None:
-        findings.append(finding)
+        nonlocal worst
+        worst = Verdict.BAD if Verdict.BAD in {worst, finding.verdict} else finding.verdict
         colour = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}[finding.verdict]
         console.print(f"[{colour}]{finding.verdict}[/] {escape(finding.what)}")
         if finding.next_step:
@@ -60,19 +62,13 @@ def examine(settings: Settings, console: Console) -> int:
         say(finding)
     with tempfile.TemporaryDirectory(prefix="locktender-doctor-") as folder:
         known = _infra_repo(settings, Path(folder), say)
-    if settings.jenkins_url:
-        for finding in _jenkins(settings, known):
-            say(finding)
-    if settings.kubeconfig:
-        for finding in _cluster(settings, known):
-            say(finding)
-    for finding in _missing(settings, known):
+    for finding in (*_jenkins(settings, known), *_cluster(settings, known), *_missing(settings, known)):
         say(finding)
     if known is not None:
         console.print("\nIn effect:")
         for line in known.explain():
             console.print(f"  {escape(line)}")
-    return 1 if any(finding.verdict is Verdict.BAD for finding in findings) else 0
+    return 1 if worst is Verdict.BAD else 0
 
 
 def _guarded(look: Callable[[], str]) -> Finding:
@@ -129,8 +125,8 @@ def _infra_repo(settings: Settings, folder: Path, say: Callable[[Finding], None]
         return None
     known = read(source)
     if isinstance(known, Faults):
-        for fault in known.faults:
-            say(Finding(Verdict.BAD, str(fault)))
+        for one in known.faults:
+            say(Finding(Verdict.BAD, str(one)))
         return None
     say(Finding(Verdict.GOOD, f"locktender.yaml: {len(known.apps)} apps, {len(known.environments)} environments"))
     for finding in _overlays(tree, known):
@@ -154,6 +150,8 @@ def _overlays(tree: Tree, known: Catalogue) -> Iterator[Finding]:
 
 
 def _jenkins(settings: Settings, known: Catalogue | None) -> Iterator[Finding]:
+    if not settings.jenkins_url:
+        return
     pipeline = JenkinsPipeline(
         settings.jenkins_url,
         settings.jenkins_user,
@@ -182,6 +180,8 @@ def _jenkins(settings: Settings, known: Catalogue | None) -> Iterator[Finding]:
 
 
 def _cluster(settings: Settings, known: Catalogue | None) -> Iterator[Finding]:
+    if not settings.kubeconfig:
+        return
     cluster = KubernetesCluster(settings.kubeconfig)
     environments = known.environments.values() if known else ()
     apps = tuple(known.apps.values()) if known else ()
