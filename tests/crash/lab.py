@@ -165,21 +165,32 @@ class Lab:
     def assert_like_an_uninterrupted_run(self, version: str = "1.4.2") -> None:
         """One deployment, one commit, one build, one card that says live, each thing recorded and told once."""
         (row,) = self.deployments()
-        assert (row.phase, row.reason_code, row.stage, row.version) == (
-            Phase.SUCCEEDED,
-            "live",
-            Stage.DONE,
-            version,
-        ), (row.phase, row.reason_code, row.what, row.detail)
-        assert self.commits() == [row.id]
+        assert row.version == version
         assert self.sandbox.log("%H")[0] == row.commit_sha
-        builds = self.builds()
-        assert [build.parameters["DEPLOYMENT_ID"] for build in builds] == [row.id]
-        assert builds[0].parameters["GIT_COMMIT"] == row.commit_sha
-        assert (row.job, row.build_number) == ("infra-deploy", builds[0].number)
-        (card,) = self.cards()
-        assert (card.metadata or {})["event_payload"] == {"deployment_id": row.id}
+        self.assert_all_ended_live()
+
+    def assert_all_ended_live(self) -> None:
+        """The same of every deployment there was, and nothing beside them."""
+        rows = self.deployments()
+        assert sorted(self.commits()) == sorted(row.id for row in rows)
+        builds = {build.parameters["DEPLOYMENT_ID"]: build for build in self.builds()}
+        assert len(builds) == len(self.builds()) == len(rows)
+        cards = {(card.metadata or {})["event_payload"]["deployment_id"]: card for card in self.cards()}
+        assert len(cards) == len(self.cards()) == len(rows)
+        for row in rows:
+            self._assert_ended_live(row, builds[row.id], cards[row.id])
+        audit = self.audit()
+        assert [entry.seq for entry in audit] == list(range(1, len(audit) + 1))
+        assert self.at_rest()
+
+    def _assert_ended_live(self, row: Deployment, build: BuildRecord, card: Message) -> None:
+        said = (row.phase, row.reason_code, row.stage)
+        assert said == (Phase.SUCCEEDED, "live", Stage.DONE), (said, row.what, row.detail)
+        assert row.previous
+        assert build.parameters["GIT_COMMIT"] == row.commit_sha
+        assert (row.job, row.build_number) == ("infra-deploy", build.number)
         assert card.text.startswith("✅"), card.text
+        assert f"{row.previous} → {row.version}" in card.text
         assert "live" in card.text
         replies = self.replies(card)
         assert len(replies) == 2, replies
@@ -187,11 +198,8 @@ class Lab:
         assert replies[1] == f"Build `infra-deploy` #{row.build_number} ended: success."
         told = Counter(entry.action for entry in self.audit() if entry.deployment_id == row.id)
         assert told == Counter(UNINTERRUPTED), told
-        rows = self.audit()
-        assert [entry.seq for entry in rows] == list(range(1, len(rows) + 1))
-        (finish,) = self.audit("deployment:finish")
+        (finish,) = (one for one in self.audit("deployment:finish") if one.deployment_id == row.id)
         assert (finish.reason_code, json.loads(finish.details)["commit"]) == ("live", row.commit_sha)
-        assert self.at_rest()
 
 
 UNINTERRUPTED = (
