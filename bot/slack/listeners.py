@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import aiohttp
 import structlog
 from prometheus_client import Histogram
 from slack_bolt.async_app import AsyncAck, AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.webhook.async_client import AsyncWebhookClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.desk import Desk
@@ -31,6 +34,8 @@ ACK_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3),
 )
 COMMANDS = ("/deploy", "/audit")
+DOUBLE_CLICK = 10
+"""Seconds: clicks of one person on one button in the same ten are one."""
 log = structlog.get_logger("slack")
 
 Body = Mapping[str, Any]
@@ -54,6 +59,7 @@ class Listeners:
         self._desk = desk
         self._store = store
         self._sent = sent
+        self._telling: set[asyncio.Task[None]] = set()
         # Threads of their own: deliveries and the outbox can never take the ones an ack needs.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="ack")
 
@@ -69,15 +75,16 @@ class Listeners:
         """`/audit …`."""
         await self._command(ack, body, parse_audit(str(body.get("text") or ""), me=str(body.get("user_id") or "")))
 
-    async def on_mention(self, body: Body) -> None:
-        """`@locktender deploy …`; answered in the thread, to the asker alone."""
+    async def on_mention(self, ack: AsyncAck, body: Body) -> None:
+        """`@locktender deploy …`; answered in the thread, to the asker alone. Bolt acks when this returns."""
+        del ack
         event = body.get("event") or {}
         if event.get("bot_id") or not event.get("user"):
             return
         asker = Asker(
             team_id=str(event.get("user_team") or event.get("team") or body.get("team_id") or ""),
             user_id=str(event["user"]),
-            delivery_key=f"event:{body.get('event_id')}",
+            delivery_key=_key("event", body.get("event_id")),
             channel_id=str(event.get("channel") or ""),
             source=Source.MENTION,
             thread_ts=str(event.get("thread_ts") or event.get("ts") or ""),
@@ -96,22 +103,45 @@ class Listeners:
         self._sent()
 
     async def on_cancel(self, ack: AsyncAck, body: Body) -> None:
-        """The Cancel button of a card."""
-        asker = _clicker(body, per_message=True)
+        """The Cancel button of a card. A second click within seconds is the same request."""
+        asker = _clicker(body, double_click=True)
         await self._clicked(ack, body, asker, Cancel((str(_action(body).get("value") or ""),)), replace=False)
 
     async def on_older(self, ack: AsyncAck, body: Body) -> None:
         """The Older button below a page of the record."""
         request = _page(str(_action(body).get("value") or ""))
-        await self._clicked(ack, body, _clicker(body, per_message=False), request, replace=True)
+        await self._clicked(ack, body, _clicker(body, double_click=False), request, replace=True)
+
+    async def on_other_command(self, ack: AsyncAck, body: Body) -> None:
+        """A command that the app's settings name and this version does not know."""
+        name = str(body.get("command") or "")[:60]
+        await self._only_say(ack, f"`{name}` is no command of mine.", "`/deploy help` shows what is.")
+
+    async def on_other_action(self, ack: AsyncAck, body: Body) -> None:
+        """A button of another version's card."""
+        answer = Answer(
+            ReasonCode.BAD_USAGE,
+            "This button is of another version of Locktender and does nothing now.",
+            "`/deploy help` shows how to say what you want.",
+        )
+        await self._tell_clicker(ack, body, _clicker(body, double_click=False), answer_message(answer), replace=False)
+
+    async def on_other_event(self, ack: AsyncAck, body: Body) -> None:
+        """An event that the app subscribes to and nobody here needs: taken, so that Slack does not send it again."""
+        del ack
+        log.info("slack.event_unused", type=str((body.get("event") or {}).get("type"))[:60])
 
     # ------------------------------------------------------------ parts
+
+    async def _only_say(self, ack: AsyncAck, what: str, next_step: str) -> None:
+        message = answer_message(Answer(ReasonCode.BAD_USAGE, what, next_step))
+        await ack(text=message.text, blocks=list(message.blocks), response_type="ephemeral")
 
     async def _command(self, ack: AsyncAck, body: Body, request: Request) -> None:
         asker = Asker(
             team_id=str(body.get("team_id") or ""),
             user_id=str(body.get("user_id") or ""),
-            delivery_key=f"trigger:{body.get('trigger_id')}",
+            delivery_key=_key("trigger", body.get("trigger_id")),
             channel_id=str(body.get("channel_id") or ""),
             source=Source.SLASH,
             response_url=str(body.get("response_url") or ""),
@@ -120,16 +150,30 @@ class Listeners:
         await ack(text=message.text, blocks=list(message.blocks), response_type="ephemeral")
 
     async def _clicked(self, ack: AsyncAck, body: Body, asker: Asker, request: Request, *, replace: bool) -> None:
-        message = await self._answer(asker, request)
+        await self._tell_clicker(ack, body, asker, await self._answer(asker, request), replace=replace)
+
+    async def _tell_clicker(
+        self, ack: AsyncAck, body: Body, asker: Asker, message: SlackMessage, *, replace: bool
+    ) -> None:
         note = Note(
             key=f"answer:{asker.delivery_key}:{body.get('trigger_id')}",
             target=Target.RESPONSE,
-            url=str(body.get("response_url") or ""),
+            url=asker.response_url,
             body={"text": "", "fallback": message.text, "blocks": list(message.blocks), "replace": replace},
         )
-        await self._in_thread(lambda: self._send(note))
+        try:
+            await self._in_thread(lambda: self._send(note))
+        except (SQLAlchemyError, OSError):
+            log.exception("slack.answer_not_recorded", user=asker.user_id)
+            self._say_directly(asker.response_url, message)
         await ack()
         self._sent()
+
+    def _say_directly(self, url: str, message: SlackMessage) -> None:
+        """Without a database there is no outbox: the person who clicked is told at once, if the network lets us."""
+        task = asyncio.create_task(_post(url, message), name="say directly")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def _answer(self, asker: Asker, request: Request) -> SlackMessage:
         if isinstance(request, Help):
@@ -177,9 +221,13 @@ def build_app(listeners: Listeners, identity: BotIdentity, client: AsyncWebClien
     )
     app.command("/deploy")(_timed("command", listeners.on_deploy))
     app.command("/audit")(_timed("command", listeners.on_audit))
-    app.event("app_mention")(listeners.on_mention)
+    app.event("app_mention")(_timed("event", listeners.on_mention))
     app.action(CANCEL)(_timed("click", listeners.on_cancel))
     app.action(OLDER)(_timed("click", listeners.on_older))
+    anything = re.compile("")  # the last of each kind: Bolt takes the first listener that matches
+    app.command(anything)(_timed("command", listeners.on_other_command))
+    app.action(anything)(_timed("click", listeners.on_other_action))
+    app.event(anything)(_timed("event", listeners.on_other_event))
     return app
 
 
@@ -198,21 +246,41 @@ def _timed(
     return timed
 
 
+async def _post(url: str, message: SlackMessage) -> None:
+    try:
+        await AsyncWebhookClient(url, timeout=5).send(
+            text=message.text, blocks=list(message.blocks), response_type="ephemeral", replace_original=False
+        )
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        log.warning("slack.not_told", error=type(error).__name__)
+
+
+def _key(kind: str, value: object) -> str:
+    """What makes a delivery the same one again. Slack always gives it; without one every delivery is its own."""
+    return f"{kind}:{value or uuid4().hex}"
+
+
 def _action(body: Body) -> Body:
     actions = body.get("actions") or [{}]
     first: Body = actions[0]
     return first
 
 
-def _clicker(body: Body, *, per_message: bool) -> Asker:
-    """Who clicked, by signed ids. `per_message`: a second click on the same message is the same request."""
+def _clicker(body: Body, *, double_click: bool) -> Asker:
+    """Who clicked, by signed ids. With `double_click`, clicks within seconds on one message are one request.
+
+    Not for longer: what was refused a minute ago may be right now, and the state itself keeps an effect from doubling.
+    """
     user = body.get("user") or {}
     container = body.get("container") or {}
     channel = str((body.get("channel") or {}).get("id") or container.get("channel_id") or "")
+    action = _action(body)
+    when = str(action.get("action_ts") or "").partition(".")[0]
     key = (
-        f"click:{channel}:{container.get('message_ts')}:{_action(body).get('action_id')}:{user.get('id')}"
-        if per_message
-        else f"trigger:{body.get('trigger_id')}"
+        f"click:{channel}:{container.get('message_ts')}:{action.get('action_id')}:{user.get('id')}"
+        f":{int(when) // DOUBLE_CLICK}"
+        if double_click and when.isdigit()
+        else _key("trigger", body.get("trigger_id"))
     )
     return Asker(
         team_id=str(user.get("team_id") or (body.get("team") or {}).get("id") or ""),

@@ -1,0 +1,238 @@
+"""Commands, mentions and clicks through the real listeners, over HTTP and over Socket Mode: one delivery, one answer.
+
+Left out: signatures and bodies (test_http_mode), what a deployment does afterwards (tests/e2e).
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from bot.sandbox.slack import SlackServer
+from bot.sandbox.slack_limits import UNLIMITED
+from bot.sandbox.slack_model import AUDITOR, DEPLOYMENTS, DEVELOPER, OUTSIDER, RELEASE_MANAGER, SHARED, Message
+from storage.phases import Phase
+from tests.slack.bot_rig import Rig, rig
+
+DEPLOY = "web 1.4.2 --reason the cart total"
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackServer]:
+    with SlackServer(rates=UNLIMITED) as server:
+        yield server
+
+
+@pytest.fixture(params=["http", "socket"])
+async def bot(request: pytest.FixtureRequest, slack: SlackServer, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with rig(slack, tmp_path, over=request.param) as made:
+        yield made
+
+
+def card(bot: Rig) -> Message:
+    return next(one for one in reversed(bot.slack.workspace.messages()) if one.bot_id and not one.thread_ts)
+
+
+async def test_a_deploy_is_acked_recorded_and_shown_on_one_card(bot: Rig) -> None:
+    people = bot.slack.workspace
+    calls = len(people.calls())
+    result = await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    assert result.text.startswith("Deploying `web` `1.4.2` to `staging`.")
+    assert len(people.calls()) == calls, "nothing is asked of Slack before the ack"
+    assert people.messages() == ()
+    await bot.settle()
+    assert "the cart total" in card(bot).text
+    assert [one.requested_by for one in bot.deployments()] == [DEVELOPER.id]
+    assert [one.action for one in bot.record()] == ["deployment:request"]
+
+
+async def test_the_same_delivery_three_times_at_once_is_one_deployment_and_one_answer(bot: Rig) -> None:
+    result = await bot.do(bot.slack.workspace.command, DEVELOPER, "/deploy", DEPLOY, copies=3)
+    assert len({str(one.body) for one in result.deliveries}) == 1
+    assert len(bot.deployments()) == 1
+    await bot.settle()
+    assert len(bot.slack.workspace.messages()) == 1
+
+
+async def test_asking_twice_says_that_it_was_asked_already(bot: Rig) -> None:
+    people = bot.slack.workspace
+    await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    again = await bot.do(people.command, RELEASE_MANAGER, "/deploy", DEPLOY)
+    assert again.text.startswith(
+        "🚫 `web` `1.4.2` is already waiting to be deployed to `staging`: <@U0DEVELOPER> asked"
+    )
+    assert len(bot.deployments()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        ("/deploy", "wep 1.4.2", "Did you mean `web`"),
+        ("/deploy", "web 1.4.2 stagin", "Did you mean `staging`"),
+        ("/deploy", "web", "alone is not enough"),
+        ("/deploy", "--upload-pack=x 1.4.2", "is no option of `/deploy`"),
+        ("/deploy", "web 1.4.2 ../..", "🚫"),
+        ("/deploy", "web \u202e2.4.1", "U+202E"),
+        ("/deploy", "x" * 4000, "1000 is the most"),
+        ("/deploy", "web <!channel>", "&lt;!channel&gt;"),
+        ("/deploy", "help", "/deploy APP VERSION"),
+        ("/deploy", "", "/deploy APP VERSION"),
+        ("/deploy", "status", "What runs where"),
+        ("/deploy", "cancel nothing99", "There is no deployment with that id."),
+        ("/audit", "help", "/audit history"),
+        ("/audit", "history colour:red", "is no filter"),
+    ],
+)
+async def test_every_command_is_answered_to_the_asker_alone(bot: Rig, command: str, words: str, said: str) -> None:
+    people = bot.slack.workspace
+    result = await bot.do(people.command, DEVELOPER, command, words)
+    assert result.acked
+    assert said in result.text
+    assert people.ephemerals(DEVELOPER)[-1].text == result.text
+    assert people.messages() == ()
+    assert bot.deployments() == []
+
+
+async def test_a_refusal_is_recorded(bot: Rig) -> None:
+    await bot.do(bot.slack.workspace.command, DEVELOPER, "/deploy", "wep 1.4.2")
+    row = bot.record()[-1]
+    assert (row.action, row.reason_code, row.actor) == ("deployment:refuse", "unknown_app", DEVELOPER.id)
+
+
+async def test_another_workspace_is_refused_and_recorded(bot: Rig) -> None:
+    people = bot.slack.workspace
+    result = await bot.do(people.command, OUTSIDER, "/deploy", DEPLOY, channel=SHARED)
+    assert result.text.startswith("🚫")
+    assert bot.deployments() == []
+    assert bot.record()[-1].reason_code == "wrong_workspace"
+    await bot.do(people.mention, OUTSIDER, SHARED, f"deploy {DEPLOY}")
+    assert bot.deployments() == []
+
+
+async def test_a_command_that_this_version_does_not_know_is_answered(bot: Rig) -> None:
+    result = await bot.do(bot.slack.workspace.command, DEVELOPER, "/promote", "web")
+    assert "`/promote` is no command of mine" in result.text
+
+
+async def test_a_button_that_this_version_does_not_know_is_answered(bot: Rig) -> None:
+    people = bot.slack.workspace
+    await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    await bot.settle()
+    old = card(bot)
+    for block in old.blocks:
+        for one in block.get("elements", ()):
+            if "action_id" in one:
+                one["action_id"] = "approval:approve"
+    assert (await bot.do(people.click, DEVELOPER, old, "approval:approve")).acked
+    await bot.settle()
+    assert "of another version" in people.ephemerals(DEVELOPER)[-1].text
+    assert bot.deployments()[0].phase == Phase.QUEUED
+
+
+async def test_a_mention_in_a_thread_is_answered_there_to_the_asker_alone(bot: Rig) -> None:
+    people = bot.slack.workspace
+    root = people.say(DEVELOPER, DEPLOYMENTS, "shall we?")
+    await bot.do(people.mention, DEVELOPER, DEPLOYMENTS, f"deploy {DEPLOY}", thread_ts=root.ts)
+    await bot.settle()
+    told = people.ephemerals(DEVELOPER)[-1]
+    assert told.text.startswith("Deploying `web` `1.4.2`")
+    assert told.thread_ts == root.ts
+    assert [one.source for one in bot.deployments()] == ["mention"]
+
+
+async def test_an_event_that_comes_again_is_one_deployment_and_one_answer(bot: Rig) -> None:
+    people = bot.slack.workspace
+    await bot.do(people.mention, DEVELOPER, DEPLOYMENTS, f"deploy {DEPLOY}", copies=3)
+    await bot.settle()
+    assert len(bot.deployments()) == 1
+    assert len([one for one in people.ephemerals(DEVELOPER) if one.text.startswith("Deploying")]) == 1
+
+
+async def test_an_event_that_nobody_needs_is_taken_and_does_not_come_again(bot: Rig) -> None:
+    event_id = await bot.do(bot.slack.workspace.open_home, DEVELOPER)
+    assert [one.status for one in bot.slack.workspace.tries(event_id)] == [200]
+
+
+async def test_cancel_on_the_card_cancels_once_and_the_button_goes(bot: Rig) -> None:
+    people = bot.slack.workspace
+    await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    await bot.settle()
+    shown = card(bot)
+    await bot.do(people.click, DEVELOPER, shown, "Cancel", copies=2)
+    await bot.do(people.click, DEVELOPER, shown, "Cancel")
+    await bot.settle()
+    assert [one.phase for one in bot.deployments()] == [Phase.CANCELLED]
+    assert [one.action for one in bot.record()].count("deployment:cancel") == 1
+    assert any(one.text.startswith("Cancelled `web`") for one in people.ephemerals(DEVELOPER))
+    with bot.store.write() as uow:
+        uow.session.connection().exec_driver_sql("UPDATE cards SET not_before = '2020-01-01 00:00:00.000000'")
+    await bot.settle()
+    assert "cancelled" in card(bot).text
+    assert card(bot).buttons == ()
+
+
+async def test_a_click_that_came_too_late_is_told_why(bot: Rig) -> None:
+    people = bot.slack.workspace
+    await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    await bot.settle()
+    shown = card(bot)
+    await bot.do(people.command, DEVELOPER, "/deploy", f"cancel {bot.deployments()[0].id}")
+    await bot.do(people.click, RELEASE_MANAGER, shown, "Cancel")
+    await bot.settle()
+    assert "has ended already: cancelled" in people.ephemerals(RELEASE_MANAGER)[-1].text
+
+
+async def test_older_turns_the_page_in_place_until_there_is_no_more(bot: Rig) -> None:
+    people = bot.slack.workspace
+    for number in range(24):
+        await bot.do(people.command, DEVELOPER, "/deploy", f"web 1.{number}.0 dev")
+    await bot.do(people.command, AUDITOR, "/audit", "history env:dev")
+    page = people.ephemerals(AUDITOR)[-1]
+    pages = [page.text]
+    while page.buttons:
+        await bot.do(people.click, AUDITOR, page, "Older")
+        await bot.settle()
+        page = people.ephemerals(AUDITOR)[-1]
+        pages.append(page.text)
+    assert len(people.ephemerals(AUDITOR)) == 1, "the page is replaced, not repeated"
+    assert len(pages) == 3
+    shown = "\n".join(pages)
+    assert all(f"`1.{number}.0`" in shown for number in range(24))
+
+
+async def test_a_database_that_cannot_be_written_is_said_and_nothing_is_done(bot: Rig) -> None:
+    people = bot.slack.workspace
+    await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    await bot.settle()
+    shown = card(bot)
+    bot.sql("ALTER TABLE seen RENAME TO seen_away")
+    bot.sql("ALTER TABLE messages RENAME TO messages_away")
+    with capture_logs() as logs:
+        result = await bot.do(people.command, DEVELOPER, "/deploy", "my-application 2.0.0")
+        assert "could not be recorded, so nothing was done" in result.text
+        told = len(people.ephemerals(DEVELOPER))
+        assert (await bot.do(people.click, DEVELOPER, shown, "Cancel")).acked
+        await bot.do(people.wait, lambda: len(people.ephemerals(DEVELOPER)) > told)
+    failed = [one["error_id"] for one in logs if one["event"] == "slack.not_recorded"]
+    assert f"error id `{failed[0]}`" in result.text, "the answer leads to the log line"
+    assert "could not be recorded, so nothing was done" in people.ephemerals(DEVELOPER)[-1].text
+    bot.sql("ALTER TABLE seen_away RENAME TO seen")
+    bot.sql("ALTER TABLE messages_away RENAME TO messages")
+    assert [one.phase for one in bot.deployments()] == [Phase.QUEUED]
+    await bot.do(people.command, DEVELOPER, "/deploy", "my-application 2.0.0")
+    assert len(bot.deployments()) == 2
+
+
+async def test_acks_are_measured_for_commands_clicks_and_events(bot: Rig) -> None:
+    def count(kind: str) -> float:
+        return REGISTRY.get_sample_value("locktender_ack_seconds_count", {"kind": kind}) or 0.0
+
+    people = bot.slack.workspace
+    before = {kind: count(kind) for kind in ("command", "click", "event")}
+    await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    await bot.settle()
+    await bot.do(people.click, DEVELOPER, card(bot), "Cancel")
+    await bot.do(people.mention, DEVELOPER, DEPLOYMENTS, "help")
+    assert {kind: count(kind) - before[kind] for kind in before} == {"command": 1.0, "click": 1.0, "event": 1.0}
