@@ -1,7 +1,9 @@
 """The HTTP side: Slack's endpoint, health, readiness and metrics."""
 
+import json
 import time
 from collections.abc import Callable
+from urllib.parse import parse_qs
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -59,7 +61,11 @@ def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles) -> Fa
             if verdict is not Verdict.GENUINE:
                 log.warning("web.slack_refused", verdict=str(verdict))
                 return PlainTextResponse("not signed by Slack", status_code=401)
-            asked = AsyncBoltRequest(body=body.decode("utf-8", "replace"), headers=dict(headers))
+            text = body.decode("utf-8", "replace")
+            if not _is_payload(text, headers.get("content-type", "")):
+                log.warning("web.slack_unreadable", length=len(body))
+                return PlainTextResponse("not a payload of Slack's", status_code=400)
+            asked = AsyncBoltRequest(body=text, headers=dict(headers))
             answered = await bolt.async_dispatch(asked)
             return Response(
                 content=answered.body,
@@ -78,3 +84,17 @@ async def _body(request: Request) -> bytes | None:
         if len(read) > LARGEST_BODY:
             return None
     return bytes(read)
+
+
+def _is_payload(text: str, content_type: str) -> bool:
+    """Whether Bolt can read it as Slack's: it raises on much else, which would be a 500 and a stack trace."""
+    if not text.lstrip().startswith("{") and "json" not in content_type:
+        forms = parse_qs(text)
+        if "payload" not in forms:
+            return bool(forms)
+        text = forms["payload"][0]
+    try:
+        payload = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(payload, dict) and payload.get("actions", True) not in ([], None)
