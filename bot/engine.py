@@ -92,6 +92,7 @@ class Engine:
         self._workflow = DBOS.workflow(name="deliver", max_recovery_attempts=1000)(deliver)
         DBOS.launch()
         self._find_orphans()
+        self._wake.set()  # what waits need not wait longer
         for name, body in (("dispatcher", self._dispatch), ("heartbeat", self._beat)):
             thread = threading.Thread(target=body, name=name, daemon=True)
             thread.start()

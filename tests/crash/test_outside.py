@@ -5,6 +5,7 @@ The outside does the thing and then says nothing (`HANG_AFTER`): whoever waits f
 """
 
 import time
+from datetime import timedelta
 
 from bot.sandbox.server import Fault, Faults, Misbehaviour
 from bot.sandbox.slack_model import DEVELOPER
@@ -116,6 +117,18 @@ def accept(lab: Lab) -> Deployment:
     assert not deploy(lab.store, facts, asker, Deploy("my-application", "1.4.2", "staging")).refused
     (row,) = lab.deployments()
     return row
+
+
+def test_a_program_that_was_away_for_an_hour_goes_on_with_the_attempt_it_was_in(lab: Lab) -> None:
+    program = lab.start(Death(Point.BUILD_RECORDED))
+    lab.deploy()
+    program.died()
+    with lab.store.write() as uow:
+        (row,) = uow.open_deployments()
+        row.heartbeat_at = uow.now - timedelta(hours=1)
+    lab.start().until(lab.at_rest)
+    assert lab.deployments()[0].attempt == 1
+    lab.assert_like_an_uninterrupted_run()
 
 
 def test_killed_twice_in_a_row_and_then_once_more_it_ends_all_the_same(lab: Lab) -> None:
