@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.exc import ArgumentError
+
+from bot.integrations.git import names
+from commands.reasons import Refused
+from storage.database import normalise
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -23,7 +29,8 @@ class Settings(BaseSettings):
     slack_app_token: SecretStr = Field(default=SecretStr(""), alias="SLACK_APP_TOKEN")
     slack_api_url: str = Field(default="https://slack.com/api/", alias="SLACK_API_URL")
 
-    infra_repo_url: str = Field(alias="INFRA_REPO_URL")
+    infra_repo_url: str = Field(alias="INFRA_REPO_URL", repr=False)
+    """May hold a password, so it is treated as a secret."""
     infra_repo_branch: str = Field(default="main", alias="INFRA_REPO_BRANCH")
     github_repository: str = Field(default="", alias="GITHUB_REPOSITORY")
     github_api_url: str = Field(default="https://api.github.com", alias="GITHUB_API_URL")
@@ -87,9 +94,37 @@ class Settings(BaseSettings):
             raise ValueError("use an https://, ssh:// or file:// address, or git@host:owner/repo")
         if scheme == "http" and urlsplit(value).hostname not in LOOPBACK:
             raise ValueError("plain http would send the token readable to everyone; use https")
+        with _as_setting():
+            names.remote(value)
         return value
 
-    @field_validator("github_api_url", "public_url")
+    @field_validator("infra_repo_branch")
+    @classmethod
+    def _branch(cls, value: str) -> str:
+        with _as_setting():
+            return names.branch_name(value)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value():
+            return value
+        try:
+            driver = normalise(value.get_secret_value()).partition(":")[0]
+        except ArgumentError:
+            driver = ""
+        if driver not in {"sqlite", "postgresql+psycopg"}:
+            raise ValueError("use postgresql://user:password@host/database, or leave it out for SQLite")
+        return value
+
+    @field_validator("kubeconfig", "jenkins_ca_file")
+    @classmethod
+    def _files(cls, value: str) -> str:
+        if value and not any(Path(one).is_file() for one in value.split(os.pathsep)):
+            raise ValueError(f"there is no file at {value[:200]!r} that can be read")
+        return value
+
+    @field_validator("github_api_url", "public_url", "registry_url")
     @classmethod
     def _urls(cls, value: str) -> str:
         if value:
@@ -100,8 +135,8 @@ class Settings(BaseSettings):
     @classmethod
     def _jenkins(cls, value: str) -> str:
         """Plain http is taken here: many a Jenkins has nothing else inside the company network."""
-        if value and (urlsplit(value).scheme not in {"https", "http"} or not urlsplit(value).hostname):
-            raise ValueError("it must be an http or https address")
+        if value:
+            _check_address(value)
         return value.rstrip("/")
 
     @field_validator("log_level")
@@ -158,7 +193,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the environment. Raises SettingsError with every fault; values of secrets are never in it."""
     values = os.environ if environment is None else environment
     aliases = [field.alias for field in Settings.model_fields.values() if field.alias]
-    known: dict[str, Any] = {alias: values[alias] for alias in aliases if values.get(alias)}
+    # Secrets that come from files often end in a line break, which no header could carry.
+    known: dict[str, Any] = {alias: text for alias in aliases if (text := values.get(alias, "").strip())}
     faults = list(_together(known))
     try:
         settings = Settings(**known)
@@ -173,7 +209,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
 def forget_secrets() -> None:
     """Take the secrets out of this process's environment, so that no child process and no library finds them there."""
     for field in Settings.model_fields.values():
-        if field.annotation is SecretStr and field.alias:
+        if (field.annotation is SecretStr or not field.repr) and field.alias:
             os.environ.pop(field.alias, None)
 
 
@@ -197,9 +233,25 @@ def _fault(error: Any) -> SettingsFault:  # noqa: ANN401 - pydantic's error deta
     return SettingsFault(variable, str(error["msg"]).removeprefix("Value error, "))
 
 
-def _check_url(value: str) -> None:
+@contextmanager
+def _as_setting() -> Iterator[None]:
+    """What an adapter refuses, as a fault of the setting."""
+    try:
+        yield
+    except Refused as fault:
+        raise ValueError(fault.what) from None
+
+
+def _check_address(value: str) -> None:
     parts = urlsplit(value)
     if parts.scheme not in {"https", "http"} or not parts.hostname:
         raise ValueError("it must be an http or https address")
+    if parts.username or parts.password:
+        raise ValueError("it holds a user or a password; put them into the variables made for them")
+
+
+def _check_url(value: str) -> None:
+    _check_address(value)
+    parts = urlsplit(value)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("plain http would send secrets readable to everyone; use https")
