@@ -33,17 +33,18 @@ def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
         policy.check_version(request.version)
         policy.check_reason(request.reason)
         policy.may_deploy(facts, asker, target.environment)
-        if not request.dry_run:
-            policy.may_change(facts, target)
-            _refuse_repeats(uow, facts, target, request.version)
-        return _accept(uow, known, target, asker, request)
+        if request.dry_run:
+            return _accept(uow, known, target, asker, request, [])
+        policy.may_change(facts, target)
+        ahead = uow.open_for(target.app.name, target.environment.name)
+        _refuse_repeats(uow, facts, target, request.version, ahead)
+        return _accept(uow, known, target, asker, request, ahead)
 
     return answer_once(store, facts, asker, "deployment", details, decide)
 
 
-def _refuse_repeats(uow: UnitOfWork, facts: Facts, target: Target, version: str) -> None:
+def _refuse_repeats(uow: UnitOfWork, facts: Facts, target: Target, version: str, waiting: list[Deployment]) -> None:
     """Refuse what is on its way already, and what is live already."""
-    waiting = uow.open_for(target.app.name, target.environment.name)
     for other in waiting:
         if other.version == version:
             verb = "is being deployed" if other.phase == Phase.RUNNING else "is already waiting to be deployed"
@@ -72,8 +73,9 @@ def _refuse_repeats(uow: UnitOfWork, facts: Facts, target: Target, version: str)
     )
 
 
-def _accept(uow: UnitOfWork, known: Catalogue, target: Target, asker: Asker, request: Deploy) -> Answer:
-    ahead = uow.open_for(target.app.name, target.environment.name)
+def _accept(
+    uow: UnitOfWork, known: Catalogue, target: Target, asker: Asker, request: Deploy, ahead: list[Deployment]
+) -> Answer:
     deployment = Deployment(
         kind=Kind.PREVIEW if request.dry_run else Kind.DEPLOY,
         app=target.app.name,

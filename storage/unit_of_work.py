@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
@@ -15,6 +15,23 @@ from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
 from storage.models import AuditRow, Card, CatalogueVersion, Deployment, Kind, Message, Seen, Target
 from storage.phases import Phase, Stage
+
+OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
+"""The phases of deployments that have not ended."""
+
+_SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
+_ANSWERED = select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key"))
+_LAST_SEQ = select(func.max(_AUDIT.c.seq))
+_OPEN_FOR = (
+    select(_DEPLOYMENTS.c.id)
+    .where(
+        _DEPLOYMENTS.c.app == bindparam("app"),
+        _DEPLOYMENTS.c.environment == bindparam("environment"),
+        _DEPLOYMENTS.c.phase.in_(OPEN),
+        _DEPLOYMENTS.c.kind != Kind.PREVIEW,
+    )
+    .limit(1)
+)
 
 Clock = Callable[[], datetime]
 SEEN_FOR = timedelta(days=7)  # Slack's last retry comes after 5 minutes; people double-click within seconds
@@ -67,6 +84,11 @@ class UnitOfWork:
         self._database = database
         self._locks_rows = writing and not database.is_sqlite  # SQLite's write lock covers every row
 
+    @property
+    def _core(self) -> Connection:
+        """The transaction without the ORM, for the statements that every ack waits for."""
+        return self.session.connection()
+
     # ------------------------------------------------------------ deliveries
 
     def in_turn(self) -> None:
@@ -75,18 +97,16 @@ class UnitOfWork:
 
     def answered(self, key: str) -> str | None:
         """The answer that was given to this delivery before, or None when it is new."""
-        row = self.session.get(Seen, key)
-        return None if row is None else row.answer
+        return cast("str | None", self._core.execute(_ANSWERED, {"key": key}).scalar())
 
     def first_time(self, key: str, answer: str) -> None:
         """Remember the answer to a delivery. A second one with the same key fails the transaction."""
-        self.session.add(Seen(key=key, at=self.now, answer=answer))
-        self.session.flush()
+        self._core.execute(_SEEN.insert(), {"key": key, "at": self.now, "answer": answer})
 
     def forget_deliveries(self) -> None:
         """Drop dedupe keys that nobody can send again."""
         table = cast("Any", Seen)
-        self.session.connection().execute(table.__table__.delete().where(table.at < self.now - SEEN_FOR))
+        self._core.execute(table.__table__.delete().where(table.at < self.now - SEEN_FOR))
 
     # ------------------------------------------------------------ deployments
 
@@ -95,7 +115,8 @@ class UnitOfWork:
         deployment.requested_at = self.now
         self.session.add(deployment)
         if channel:
-            self.session.add(Card(deployment_id=deployment.id, channel=channel, not_before=self.now))
+            card = Card(deployment_id=deployment.id, channel=channel, not_before=self.now)
+            self._core.execute(_CARDS.insert(), card.model_dump())
         return deployment
 
     def deployment(self, deployment_id: str) -> Deployment | None:
@@ -115,6 +136,9 @@ class UnitOfWork:
 
     def open_for(self, app: str, environment: str) -> list[Deployment]:
         """Deployments of this target that have not ended (previews left out), oldest first."""
+        self.session.flush()
+        if self._core.execute(_OPEN_FOR, {"app": app, "environment": environment}).first() is None:
+            return []  # almost always: the answer to a command does not pay for objects that are not there
         table = cast("Any", Deployment)
         return list(
             self.session.scalars(
@@ -122,7 +146,7 @@ class UnitOfWork:
                 .where(
                     table.app == app,
                     table.environment == environment,
-                    table.phase.in_([Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING]),
+                    table.phase.in_(OPEN),
                     table.kind != Kind.PREVIEW,
                 )
                 .order_by(table.requested_at, table.id)
@@ -132,11 +156,8 @@ class UnitOfWork:
     def open_deployments(self) -> list[Deployment]:
         """Every deployment that has not ended, oldest first."""
         table = cast("Any", Deployment)
-        open_phases = [Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING]
         return list(
-            self.session.scalars(
-                select(Deployment).where(table.phase.in_(open_phases)).order_by(table.requested_at, table.id)
-            )
+            self.session.scalars(select(Deployment).where(table.phase.in_(OPEN)).order_by(table.requested_at, table.id))
         )
 
     def last_ended(self, app: str, environment: str, *, phase: Phase | None = None) -> Deployment | None:
@@ -232,8 +253,7 @@ class UnitOfWork:
     def audit(self, entry: AuditEntry) -> AuditRow:
         """Append one row. Numbers are consecutive: a gap is a missing row."""
         self._database.lock_audit(self.session)
-        table = cast("Any", AuditRow)
-        last = self.session.scalar(select(func.max(table.seq))) or 0
+        last = self._core.execute(_LAST_SEQ).scalar() or 0
         row = AuditRow(
             seq=last + 1,
             at=self.now,
@@ -247,8 +267,7 @@ class UnitOfWork:
             details=canonical(storable(entry.details)),
         )
         row.leaf = leaf_hash(audit_text(row))
-        self.session.add(row)
-        self.session.flush()
+        self._core.execute(_AUDIT.insert(), row.model_dump())
         return row
 
     # ------------------------------------------------------------ outbox
@@ -273,7 +292,7 @@ class UnitOfWork:
             "ts": "",
             "error": "",
         }
-        self.session.connection().execute(insert(table).values(**values).on_conflict_do_nothing(index_elements=["key"]))
+        self._core.execute(insert(table).values(**values).on_conflict_do_nothing(index_elements=["key"]))
 
     # ------------------------------------------------------------ catalogue
 

@@ -1,5 +1,7 @@
 """reconcile: one build that applies what git says."""
 
+from datetime import timedelta
+
 from bot.steps.base import DONE, Point, Step, entry, tell_thread
 from commands.catalogue import ReconcilerKind
 from commands.ports import Build, BuildRef, BuildRequest, BuildState, Pipeline
@@ -8,6 +10,8 @@ from storage.models import Deployment
 from storage.phases import Stage
 
 POLL_SECONDS = 1.0
+SLOWEST_POLL_SECONDS = 5.0
+"""A build of minutes is not asked for every second: the pause grows to a fifteenth of what it has taken."""
 GOING_ON = {BuildState.QUEUED, BuildState.RUNNING}
 
 
@@ -28,7 +32,8 @@ class Reconcile(Step):
                 f"`{row.environment}` is applied by Jenkins, and no Jenkins is configured. The commit stands.",
                 "Set JENKINS_URL, JENKINS_USER and JENKINS_TOKEN, or `reconciler: none` for this environment.",
             )
-        row = self.patience(row, attempt, Stage.RECONCILE, self.place(row).environment.timeouts.build)
+        span = self.place(row).environment.timeouts.build
+        row = self.patience(row, attempt, Stage.RECONCILE, span)
         if row.queue_id is None and row.build_number is None:
             self._trigger(row, attempt, pipeline)
             return POLL_SECONDS / 4
@@ -36,11 +41,15 @@ class Reconcile(Step):
         row = self._record(row, attempt, build)
         if build.state in GOING_ON:
             self.out_of_time(row, _timed_out(row))
-            return POLL_SECONDS
+            return self._pause(row, span)
         self.reached(Point.BUILD_ENDED, row.id)
         if build.state is not BuildState.SUCCESS:
             raise _failed(row, build)
         return DONE
+
+    def _pause(self, row: Deployment, span: timedelta) -> float:
+        left = row.stage_deadline - self.store.clock() if row.stage_deadline else span
+        return min(SLOWEST_POLL_SECONDS, max(POLL_SECONDS, (span - left).total_seconds() / 15))
 
     def _trigger(self, row: Deployment, attempt: int, pipeline: Pipeline) -> None:
         if not row.build_state:
@@ -64,7 +73,7 @@ class Reconcile(Step):
 
     def _record(self, row: Deployment, attempt: int, build: Build) -> Deployment:
         number = build.ref.number if build.ref.number is not None else row.build_number
-        note = build.why if build.state in GOING_ON else ""
+        note = _why(build) if build.state in GOING_ON else ""
         now = (number, str(build.state), build.stage, build.url or row.build_url, note)
         if now == (row.build_number, row.build_state, row.build_stage, row.build_url, row.note):
             return row
@@ -75,6 +84,11 @@ class Reconcile(Step):
                 uow.audit(entry(row, "deployment:built", details))
                 tell_thread(uow, row, "built", f"{_name(mine)} ended: {build.state}.")
         return mine
+
+
+def _why(build: Build) -> str:
+    """What holds the build up. A quiet period passes by itself, and its countdown would change the card every second."""
+    return "" if build.why.startswith("In the quiet period") else build.why
 
 
 def _name(row: Deployment) -> str:
