@@ -24,20 +24,20 @@ from typing import Self
 import httpx
 
 from bot.integrations.kustomize.command import find_command
+from bot.sandbox.cluster import Cluster, of_stand_in
 from bot.sandbox.git_http import GitServer
 from bot.sandbox.infra_example import create_example
 from bot.sandbox.jenkins import JenkinsServer
 from bot.sandbox.jenkins_engine import Pace
 from bot.sandbox.jenkins_model import BuildContext, Job, Result, StageFailed
-from bot.sandbox.kubernetes import ADMIN_TOKEN, KubernetesServer, User, reader, write_kubeconfig
-from bot.sandbox.kubernetes_apply import ApiServer, ApplyFailed, Conflicts, apply_manifests
+from bot.sandbox.kubernetes import KubernetesServer
+from bot.sandbox.kubernetes_apply import ApplyFailed, Conflicts, apply_manifests
 from bot.sandbox.registry import SandboxRegistry
 from bot.sandbox.server import Faults, Server
 from bot.sandbox.slack import SlackServer
 
 REPOSITORY = "company/infra"
 GIT_TOKEN = "sandbox-git-token"
-BOT_KUBE_TOKEN = "sandbox-read-only-token"
 IMAGE = "registry.company.com/my-application"
 VERSIONS = ("1.4.0", "1.4.1", "1.4.2", "1.4.3", "1.4.3-crash", "1.4.3-pull", "1.4.3-slow", "1.10", "1.10.0")
 
@@ -62,6 +62,7 @@ class Sandbox:
     """Every stand-in, wired. `home` gets the repositories and the program's own folder.
 
     `create` writes the infra-repo; what it says of the `applied` environments runs in the cluster from the start.
+    With a `cluster`, that one is used as it is and the Kubernetes stand-in is not started.
     """
 
     def __init__(
@@ -71,44 +72,47 @@ class Sandbox:
         speed: Speed = Speed(),
         create: Callable[[Path], object] = create_example,
         applied: tuple[str, ...] = ("dev", "staging", "production"),
+        cluster: Cluster | None = None,
     ) -> None:
         self.home = home
         self.speed = speed
         self._applied = applied
+        self._given = cluster
         self.slack = SlackServer()
         self.git_faults = Faults()
         self.git = GitServer(home / "git", GIT_TOKEN)
         self.kubernetes = KubernetesServer(pod_seconds=speed.pod)
-        self.kubernetes.users[BOT_KUBE_TOKEN] = User("locktender", reader())
         self.job = Job("infra-deploy", run=self._deploy, stage_seconds=speed.stage)
         self.jenkins = JenkinsServer(self.job, pace=Pace(executors=speed.executors))
         self.registry = SandboxRegistry()
         self.repository = self.git.create(REPOSITORY)
         create(self.repository)
         self._stack = ExitStack()
-        self._kube_url = ""
 
     def __enter__(self) -> Self:
         stack = self._stack
         stack.enter_context(self.slack)
         stack.enter_context(self.jenkins)
-        stack.enter_context(self.kubernetes)
         self.git_url = stack.enter_context(Server(self.git_faults.wrap(self.git))).url
         self.jenkins_url = stack.enter_context(Server(self.jenkins.app)).url
-        self._kube_url = stack.enter_context(Server(self.kubernetes.app)).url
+        self.cluster = self._given or self._serve_stand_in()
         self.registry_url = stack.enter_context(Server(self.registry.app)).url
         self.connect_registry()
         for version in VERSIONS:
             self.registry.push("my-application", version)
-        for environment in ("dev", "staging", "production"):
-            self.kubernetes.add_namespace(environment)
-            if environment in self._applied:
-                self.apply("main", environment, manager="setup")
-        self.kubeconfig = write_kubeconfig(self.home / "kubeconfig", self._kube_url, {"sandbox": BOT_KUBE_TOKEN})
+        for environment in self._applied:
+            self.apply("main", environment, manager="setup")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
+
+    def _serve_stand_in(self) -> Cluster:
+        self._stack.enter_context(self.kubernetes)
+        url = self._stack.enter_context(Server(self.kubernetes.app)).url
+        for environment in ("dev", "staging", "production"):
+            self.kubernetes.add_namespace(environment)
+        return of_stand_in(self.kubernetes, url, self.home)
 
     def connect_registry(self) -> None:
         """Have locktender.yaml name the registry, so that versions are checked and digests pinned."""
@@ -135,7 +139,7 @@ class Sandbox:
             "JENKINS_URL": self.jenkins_url,
             "JENKINS_USER": self.jenkins.login.user,
             "JENKINS_TOKEN": self.jenkins.login.token,
-            "KUBECONFIG": str(self.kubeconfig),
+            "KUBECONFIG": str(self.cluster.kubeconfig),
             "LOCKTENDER_HOME": str(self.home / "var"),
             "LOCKTENDER_PORT": "0",
             "LOCKTENDER_POLL_SECONDS": str(self.speed.poll),
@@ -194,9 +198,10 @@ class Sandbox:
         self._apply(self.render(revision, environment), environment, manager)
 
     def _apply(self, text: str, environment: str, manager: str) -> list[str]:
-        server = ApiServer(self._kube_url, ADMIN_TOKEN)
         try:
-            applied = apply_manifests(server, text, manager, namespace=environment, conflicts=Conflicts.TAKE_OVER)
+            applied = apply_manifests(
+                self.cluster.admin, text, manager, namespace=environment, conflicts=Conflicts.TAKE_OVER
+            )
         except (ApplyFailed, httpx.HTTPError) as error:
             raise StageFailed(str(error)) from error
         return [str(one) for one in applied]
@@ -228,14 +233,17 @@ class Sandbox:
         """A file's text."""
         return self._git("show", f"{revision}:{path}")
 
-    def commit(self, path: str, text: str, subject: str) -> str:
-        """Somebody else's commit on the branch, pushed past the bot; returns its id."""
+    def commit(self, path: str, text: str, subject: str, *, mode: str = "100644") -> str:
+        """Somebody else's commit on the branch, pushed past the bot; returns its id.
+
+        `mode` is git's: with 120000 the text is where a symbolic link points to.
+        """
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": f"{folder}/index"}
             head = self._git("rev-parse", "main").strip()
             blob = self._git("hash-object", "-w", "--stdin", stdin=text).strip()
             self._git("read-tree", head, more=index)
-            self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", more=index)
+            self._git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", more=index)
             tree = self._git("write-tree", more=index).strip()
         who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in _SOMEBODY.items()}
         made = self._git("commit-tree", tree, "-p", head, "-m", subject, more=who).strip()

@@ -1,6 +1,5 @@
 """Where the cluster scenarios run: the stand-in, or the real API server of KUBECONFIG. Both are driven over HTTP."""
 
-import base64
 import contextlib
 import json
 import os
@@ -17,6 +16,7 @@ import pytest
 import yaml
 
 from bot.integrations.cluster import KubernetesCluster
+from bot.sandbox.cluster import NoTokenError, of_kubeconfig
 from bot.sandbox.kubernetes import ADMIN_TOKEN, KubernetesServer, User, reader, write_kubeconfig
 from bot.sandbox.kubernetes_apply import ApiServer, Conflicts, apply_manifests
 from bot.sandbox.server import Server
@@ -129,26 +129,15 @@ def real_rig(folder: Path) -> Iterator[Rig]:
     path = os.environ.get("KUBECONFIG", "")
     if not path or not Path(path).exists():
         pytest.skip("KUBECONFIG names no disposable cluster")
-    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    context = config["current-context"]
-    chosen = _named(config["contexts"], context, "context")
-    cluster = _named(config["clusters"], chosen["cluster"], "cluster")
-    token = _named(config["users"], chosen["user"], "user").get("token", "")
-    if not token:
-        pytest.skip("the current context of KUBECONFIG has no bearer token, which these tests drive the cluster with")
-    authority = cluster.get("certificate-authority", "")
-    if not authority and "certificate-authority-data" in cluster:
-        authority = str(folder / "ca.crt")
-        Path(authority).write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    try:
+        given = of_kubeconfig(Path(path), folder)
+    except NoTokenError as reason:
+        pytest.skip(f"{reason}, which these tests drive the cluster with")
+    context = yaml.safe_load(given.kubeconfig.read_text(encoding="utf-8"))["current-context"]
     namespace = f"locktender-test-{uuid.uuid4().hex[:8]}"
-    rig = Rig(ApiServer(cluster["server"], token, authority), Path(path), context, namespace, patience=40.0)
+    rig = Rig(given.admin, given.kubeconfig, context, namespace, patience=40.0)
     rig.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}).raise_for_status()
     try:
         yield rig
     finally:
         rig.call("DELETE", f"/api/v1/namespaces/{namespace}").raise_for_status()
-
-
-def _named(entries: list[dict[str, Any]], name: str, key: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(entry[key] for entry in entries if entry["name"] == name)
-    return found
