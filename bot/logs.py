@@ -3,30 +3,48 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
 _SECRETS = re.compile(
-    r"xox[a-z]-[A-Za-z0-9-]+|xapp-[A-Za-z0-9-]+|gh[pousr]_[A-Za-z0-9]+|github_pat_[A-Za-z0-9_]+"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?i:bearer|basic)\s+[A-Za-z0-9+/=._-]{8,}"
-    r"|https://hooks\.slack\.com/\S+"
+    r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]+|xapp-[A-Za-z0-9-]+"
+    r"|gh[pousr]_[A-Za-z0-9]+|github_pat_[A-Za-z0-9_]+|glpat-[A-Za-z0-9_-]+"
+    r"|(?<=://)[^/\s@]+(?=@)"  # whoever stands before the host of an address: user and password, or a token alone
+    r"|(?i:bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
+    r"|(?s:-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$))"
+    r"|https://hooks\.slack(?:-gov)?\.com/\S+"
 )
-_NAMES = re.compile(r"token|secret|password|authorization|response_url", re.IGNORECASE)
+_NAMES = re.compile(
+    r"token|secret|passw|authorization|credential|cookie|signature|private_key|response_url|answer_url", re.IGNORECASE
+)
+GONE = "[redacted]"
+_DEEPEST = 6
 
 
 def redact(text: str) -> str:
     """The text with everything that looks like a credential taken out."""
-    return _SECRETS.sub("[redacted]", text)
+    return _SECRETS.sub(GONE, text)
+
+
+def _clean(value: object, depth: int = 0) -> object:
+    """A field's value without credentials, however it is nested; what is no plain value is logged as its text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping) and depth < _DEEPEST:
+        return {
+            redact(str(key)): GONE if _NAMES.search(str(key)) else _clean(one, depth + 1) for key, one in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset) and depth < _DEEPEST:
+        return [_clean(one, depth + 1) for one in value]
+    return redact(value if isinstance(value, str) else repr(value))
 
 
 def _redacted(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in fields.items():
-        if _NAMES.search(key):
-            fields[key] = "[redacted]"
-        elif isinstance(value, str):
-            fields[key] = redact(value)
+        fields[key] = GONE if _NAMES.search(key) else _clean(value)
     return fields
 
 
