@@ -41,7 +41,12 @@ def write_example(target: Path, layout: Layout = Layout.CLASSIC) -> None:
 
 def create_example(bare: Path, layout: Layout = Layout.CLASSIC) -> str:
     """Make the example the one commit on `main` of this bare repository (made if missing), and return the commit."""
-    return _import(bare, [("Start with the example", example_files(layout))])
+    return create_files(bare, example_files(layout))
+
+
+def create_files(bare: Path, files: Mapping[str, str]) -> str:
+    """Make these files (path -> text) the one commit on `main` of this bare repository, and return the commit."""
+    return _import(bare, [("Start with the example", files)])
 
 
 def create_monorepo(bare: Path, apps: int = 500, commits: int = 2000) -> str:
