@@ -22,7 +22,7 @@ from bot.web import app as web
 from commands.catalogue import Catalogue
 from commands.catalogue_reader import read
 from commands.facts import CatalogueInForce, Facts
-from storage.database import Database, sqlite_url, upgrade
+from storage.database import Database, sqlite_url
 from storage.models import AuditRow, Deployment
 from storage.unit_of_work import Store
 
@@ -75,10 +75,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(slack: SlackServer, folder: Path, *, over: str) -> AsyncIterator[Rig]:
-    """The bot, started; `over` is `http` or `socket`."""
-    database = Database(sqlite_url(folder / "rig.db"))
-    upgrade(database.engine)
+async def rig(slack: SlackServer, file: Path, *, over: str) -> AsyncIterator[Rig]:
+    """The bot, started on a SQLite file that has the schema; `over` is `http` or `socket`."""
+    database = Database(sqlite_url(file))
     store = Store(database)
     app = slack.app
     client = AsyncWebClient(app.bot_token, base_url=slack.api_url)

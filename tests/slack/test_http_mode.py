@@ -6,6 +6,7 @@ Left out: what commands answer (test_listeners), the arithmetic of signatures (t
 import hashlib
 import hmac
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -32,8 +33,9 @@ def slack() -> Iterator[SlackServer]:
 
 
 @pytest.fixture
-async def bot(slack: SlackServer, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(slack, tmp_path, over="http") as made:
+async def bot(slack: SlackServer, tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Rig]:
+    file = Path(shutil.copy(sqlite_template, tmp_path / "rig.db"))
+    async with rig(slack, file, over="http") as made:
         yield made
 
 

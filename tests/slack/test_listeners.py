@@ -3,6 +3,7 @@
 Left out: signatures and bodies (test_http_mode), what a deployment does afterwards (tests/e2e).
 """
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -26,8 +27,11 @@ def slack() -> Iterator[SlackServer]:
 
 
 @pytest.fixture(params=["http", "socket"])
-async def bot(request: pytest.FixtureRequest, slack: SlackServer, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(slack, tmp_path, over=request.param) as made:
+async def bot(
+    request: pytest.FixtureRequest, slack: SlackServer, tmp_path: Path, sqlite_template: Path
+) -> AsyncIterator[Rig]:
+    file = Path(shutil.copy(sqlite_template, tmp_path / "rig.db"))
+    async with rig(slack, file, over=request.param) as made:
         yield made
 
 

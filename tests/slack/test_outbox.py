@@ -6,6 +6,7 @@ in the middle (tests/crash).
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from bot.sandbox.slack_model import DEPLOYMENTS, DEVELOPER, Message
 from bot.slack.outbox import Outbox
 from bot.slack.outbox_rows import BATCH, KEEP_FOR, OutboxRows, depth
 from storage import models
-from storage.database import Database, sqlite_url, upgrade
+from storage.database import Database, sqlite_url
 from storage.models import Card, Deployment, Target
 from storage.phases import Phase, Stage
 from storage.unit_of_work import Note, Store
@@ -153,9 +154,8 @@ def slack(server: SlackServer) -> Iterator[SlackServer]:
 
 
 @pytest.fixture
-async def desk(slack: SlackServer, tmp_path: Path) -> AsyncIterator[Desk]:
-    database = Database(sqlite_url(tmp_path / "outbox.db"))
-    upgrade(database.engine)
+async def desk(slack: SlackServer, tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Desk]:
+    database = Database(sqlite_url(Path(shutil.copy(sqlite_template, tmp_path / "outbox.db"))))
     clock = Clock()
     for message in slack.workspace.messages(CHANNEL):
         slack.workspace.state.delete(message)
