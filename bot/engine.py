@@ -198,13 +198,16 @@ class Engine:
     # ------------------------------------------------------------ threads
 
     def _dispatch(self) -> None:
+        looked = float("-inf")
         while not self._stopping.is_set():
             self._wake.wait(LOOK_EVERY)
             self._wake.clear()
             if self._stopping.is_set():
                 return
             try:
-                self._take_over()
+                if time.monotonic() - looked >= LOOK_EVERY:  # not at every poke: nothing goes stale that fast
+                    self._take_over()
+                    looked = time.monotonic()
                 self._claim()
             except Exception:  # the edge of the thread: without it nothing would be delivered any more, in silence
                 log.exception("engine.round_failed")

@@ -87,7 +87,7 @@ class Reconcile(Step):
 
 
 def _why(build: Build) -> str:
-    """What holds the build up. A quiet period passes by itself, and its countdown would change the card every second."""
+    """What holds the build up; not the quiet period, whose countdown would change the card every second."""
     return "" if build.why.startswith("In the quiet period") else build.why
 
 
