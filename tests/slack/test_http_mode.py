@@ -84,10 +84,11 @@ async def test_an_identical_replay_inside_the_window_gets_the_same_answer_and_do
     assert len(bot.deployments()) == 1
 
 
-def _bad(name: str, secret: str, body: bytes, now: float) -> list[tuple[bytes, bytes]]:
+def _bad(secret: str, body: bytes, now: float) -> dict[str, dict[str, str]]:
+    """Headers that must not be let in, by what is wrong with them."""
     good = signed(secret, body, now)
     stamp, signature = good["x-slack-request-timestamp"], good["x-slack-signature"]
-    headers = {
+    return {
         "unsigned": {},
         "no signature": {"x-slack-request-timestamp": stamp},
         "no timestamp": {"x-slack-signature": signature},
@@ -105,41 +106,19 @@ def _bad(name: str, secret: str, body: bytes, now: float) -> list[tuple[bytes, b
         "an empty signature": good | {"x-slack-signature": ""},
         "an upper-case signature": good | {"x-slack-signature": signature.upper()},
         "a long signature": good | {"x-slack-signature": signature + "0" * 5000},
-    }[name]
-    return raw(FORM | headers)
+    }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "unsigned",
-        "no signature",
-        "no timestamp",
-        "wrong secret",
-        "another body",
-        "old",
-        "ahead",
-        "words for a timestamp",
-        "a negative timestamp",
-        "a decimal timestamp",
-        "an endless timestamp",
-        "no number but a digit",
-        "a signature of another version",
-        "a signature not in ascii",
-        "an empty signature",
-        "an upper-case signature",
-        "a long signature",
-    ],
-)
-async def test_what_slack_did_not_sign_just_now_is_401_and_its_body_is_not_logged(bot: Rig, name: str) -> None:
+async def test_what_slack_did_not_sign_just_now_is_401_and_its_body_is_not_logged(bot: Rig) -> None:
     body = command()
-    with capture_logs() as logs:
-        answer = await post(bot, body, _bad(name, bot.slack.app.signing_secret, body, time.time()))
-    assert answer.status_code == 401
-    assert answer.text == "not signed by Slack", "nobody is told what was wrong"
+    for name, headers in _bad(bot.slack.app.signing_secret, body, time.time()).items():
+        with capture_logs() as logs:
+            answer = await post(bot, body, raw(FORM | headers))
+        assert answer.status_code == 401, name
+        assert answer.text == "not signed by Slack", "nobody is told what was wrong"
+        assert [one["event"] for one in logs] == ["web.slack_refused"], name
+        assert CANARY not in json.dumps(logs), name
     assert bot.deployments() == []
-    assert [one["event"] for one in logs] == ["web.slack_refused"]
-    assert CANARY not in json.dumps(logs)
 
 
 async def test_a_clock_a_little_ahead_is_tolerated(bot: Rig) -> None:
@@ -164,30 +143,28 @@ async def test_the_longest_body_that_slack_sends_passes(bot: Rig) -> None:
     assert "1000 is the most" in answer.json()["text"]
 
 
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (b"", FORM),
-        (b"{", JSON),
-        (b"[]", JSON),
-        (b"null", JSON),
-        (b"payload=%7B", FORM),
-        (b"payload=[]", FORM),
-        (b"\xff\xfe\x00", FORM),
-        (b'{"type":"event_callback"}', JSON),
-        (b'{"type":"event_callback","event":{"type":"app_mention"}}', JSON),
-        (urlencode({"payload": '{"type":"block_actions","actions":[]}'}).encode(), FORM),
-        (urlencode({"payload": '{"type":"block_actions"}'}).encode(), FORM),
-        (urlencode({"command": "/deploy"}).encode(), FORM),
-        (urlencode({"command": "/audit", "text": "by:me"}).encode(), FORM),
-        (b'{"deep":' * 20_000 + b"1" + b"}" * 20_000, JSON),
-    ],
-)
-async def test_a_signed_body_that_makes_no_sense_is_no_error_of_ours(
-    bot: Rig, body: bytes, kind: dict[str, str]
-) -> None:
-    answer = await post(bot, body, kind | signed(bot.slack.app.signing_secret, body, time.time()))
-    assert answer.status_code < 500
+NONSENSE = [
+    (b"", FORM),
+    (b"{", JSON),
+    (b"[]", JSON),
+    (b"null", JSON),
+    (b"payload=%7B", FORM),
+    (b"payload=[]", FORM),
+    (b"\xff\xfe\x00", FORM),
+    (b'{"type":"event_callback"}', JSON),
+    (b'{"type":"event_callback","event":{"type":"app_mention"}}', JSON),
+    (urlencode({"payload": '{"type":"block_actions","actions":[]}'}).encode(), FORM),
+    (urlencode({"payload": '{"type":"block_actions"}'}).encode(), FORM),
+    (urlencode({"command": "/deploy"}).encode(), FORM),
+    (urlencode({"command": "/audit", "text": "by:me"}).encode(), FORM),
+    (b'{"deep":' * 20_000 + b"1" + b"}" * 20_000, JSON),
+]
+
+
+async def test_a_signed_body_that_makes_no_sense_is_no_error_of_ours(bot: Rig) -> None:
+    for body, kind in NONSENSE:
+        answer = await post(bot, body, kind | signed(bot.slack.app.signing_secret, body, time.time()))
+        assert answer.status_code < 500, body[:80]
     assert bot.deployments() == []
 
 
