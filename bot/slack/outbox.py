@@ -20,7 +20,7 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.slack.cards import SlackMessage, thread_message
-from bot.slack.outbox_rows import RATE_LIMITED, SENT, CardJob, NoteJob, OutboxRows
+from bot.slack.outbox_rows import RATE_LIMITED, SENT, CardJob, NoteJob, OutboxRows, Quiet
 from storage.models import Target
 
 LOOK_EVERY = 1.0
@@ -102,7 +102,7 @@ class Outbox:
 
     async def once(self) -> bool:
         """One round: lease what is due and send it. True when there was something."""
-        cards, notes = await asyncio.to_thread(self._rows.lease)
+        cards, notes = await asyncio.to_thread(self._rows.lease, self._quiet_now())
         await asyncio.gather(*(self._card(job) for job in cards))
         for note in notes:  # one after another: replies in a thread keep their order
             await self._note(note)
@@ -129,6 +129,11 @@ class Outbox:
         else:
             SENT.labels("sent").inc()
             await asyncio.to_thread(self._rows.card_sent, job, ts, shown)
+
+    def _quiet_now(self) -> Quiet:
+        held = {method for method in self._quiet if self._quiet_for(method) > 0}
+        channels = frozenset(method.removeprefix("post:") for method in held if method.startswith("post:"))
+        return Quiet("update" in held, channels)
 
     def _quiet_for(self, method: str) -> float:
         return self._quiet.get(method, 0.0) - self._clock()

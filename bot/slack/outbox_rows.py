@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from bot.slack.cards import CommitLink, SlackMessage, deployment_card
 from storage.models import Card, Deployment, Message, Target
@@ -80,6 +80,17 @@ class NoteJob:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Quiet:
+    """What Slack has asked not to be called for now: updates of cards, and posts to these channels."""
+
+    updates: bool
+    channels: frozenset[str]
+
+
+NOTHING_QUIET = Quiet(updates=False, channels=frozenset())
+
+
 class OutboxRows:
     """Leases rows and records what became of them. Blocks: called in a worker thread."""
 
@@ -96,24 +107,28 @@ class OutboxRows:
             for note in uow.session.scalars(select(Message).where(message.waiting)):
                 note.not_before = uow.now
 
-    def lease(self) -> tuple[list[CardJob], list[NoteJob]]:
-        """What is due, taken for LEASE: a crash before the record makes it due again then."""
+    def lease(self, quiet: Quiet = NOTHING_QUIET) -> tuple[list[CardJob], list[NoteJob]]:
+        """What is due, taken for LEASE: a crash before the record makes it due again then.
+
+        Cards that Slack does not take now (`quiet`) are left alone: hundreds may wait in a channel that takes one post
+        a second, and the updates of those that are there must not wait behind them.
+        """
         with self._store.read() as uow:
-            due = self._due(uow)
+            due = self._due(uow, quiet)
         if not due:
             return [], []
         with self._store.write() as uow:
-            return self._lease_cards(uow), self._lease_notes(uow)
+            return self._lease_cards(uow, quiet), self._lease_notes(uow)
 
-    def _due(self, uow: UnitOfWork) -> bool:
-        card, message = cast("Any", Card), cast("Any", Message)
-        cards = select(card.deployment_id).where(card.behind, card.not_before <= uow.now).limit(1)
+    def _due(self, uow: UnitOfWork, quiet: Quiet) -> bool:
+        message = cast("Any", Message)
+        cards = _due_cards(select(cast("Any", Card).deployment_id), uow, quiet).limit(1)
         notes = select(message.id).where(message.waiting, message.not_before <= uow.now).limit(1)
         return uow.session.execute(cards).first() is not None or uow.session.execute(notes).first() is not None
 
-    def _lease_cards(self, uow: UnitOfWork) -> list[CardJob]:
+    def _lease_cards(self, uow: UnitOfWork, quiet: Quiet) -> list[CardJob]:
         table = cast("Any", Card)
-        query = select(Card).where(table.behind, table.not_before <= uow.now).order_by(table.not_before).limit(BATCH)
+        query = _due_cards(select(Card), uow, quiet).order_by(table.ts == "", table.not_before).limit(BATCH)
         jobs = []
         for card in uow.session.scalars(self._locked(query)):
             deployment = uow.deployment(card.deployment_id)
@@ -289,6 +304,16 @@ class OutboxRows:
         SENT.labels("given_up").inc()
         log.error("outbox.given_up", message=note.id, target=str(note.target), error=code)
         note.waiting, note.url = False, ""
+
+
+def _due_cards(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401 - a select of whichever columns
+    table = cast("Any", Card)
+    query = query.where(table.behind, table.not_before <= uow.now)
+    if quiet.updates:
+        query = query.where(table.ts == "")
+    if quiet.channels:
+        query = query.where(or_(table.ts != "", table.channel.not_in(sorted(quiet.channels))))
+    return query
 
 
 def depth(uow: UnitOfWork) -> int:
