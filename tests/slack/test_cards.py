@@ -1,6 +1,6 @@
 """Every card and every answer: Slack takes it at its longest, nothing outside acts in it, and its text says it all.
 
-Left out: how cards get to Slack (test_outbox), and the pictures of them (bot/sandbox/card_gallery.py).
+Left out: how cards get to Slack (test_outbox).
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bot.sandbox.card_gallery import gallery, page
 from bot.slack.cards import CANCEL, OLDER, SlackMessage, answer_message, deployment_card, help_message, thread_message
 from commands.reasons import ReasonCode
 from commands.requests import Answer, History, Row, mention
@@ -325,3 +326,12 @@ def test_a_reply_below_the_card_mentions_whom_we_mean_and_quotes_the_rest() -> N
     assert broken_rules(message) == []
     assert "<@U0DEVELOPER> the build failed." in message.text
     assert re.findall(r"<@\w+>", message.text) == ["<@U0DEVELOPER>"]
+
+
+def test_the_picture_in_the_readme_is_drawn_of_cards_that_slack_takes() -> None:
+    shown = gallery()
+    assert [broken_rules(message) for _, message in shown] == [[]] * len(shown)
+    drawn = page(shown)
+    for said in ("ImagePullBackOff", "outcome unknown", "cancelled", "Older", "Did you mean", "3/5 updated"):
+        assert said in drawn
+    assert "```" not in drawn
