@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from storage import database
 from storage.database import Database
@@ -26,11 +25,11 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
-    """The name of a database with the schema, to be copied."""
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database with the schema; whoever uses it empties it first."""
     url = postgres_server.create()
     _upgrade(url)
-    yield make_url(url).database or ""
+    yield url
     postgres_server.drop(url)
 
 
@@ -51,9 +50,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield database.sqlite_url(path)
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    url = server.create(template=request.getfixturevalue("postgres_template"))
+    url: str = request.getfixturevalue("postgres_url")
+    server.empty(url)
     yield url
-    server.drop(url)
 
 
 @pytest.fixture

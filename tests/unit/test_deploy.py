@@ -316,7 +316,7 @@ def _at_once(store: Store, url: str, keys: list[str]) -> list[Answer]:
 ANYTHING = st.text(st.characters(), max_size=200) | st.sampled_from([APP, "staging", "1.4.2", "production"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(app=ANYTHING, version=ANYTHING, environment=ANYTHING, reason=ANYTHING)
 def test_whatever_is_typed_one_audit_row_tells_of_it(
     store: Store, app: str, version: str, environment: str, reason: str

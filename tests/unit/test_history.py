@@ -109,7 +109,7 @@ def test_a_page_from_nowhere_is_an_answer_too(store: Store, before: int) -> None
     assert len(answer.rows) == 3
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     wanted=st.builds(
         AuditFilter,
