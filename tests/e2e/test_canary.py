@@ -80,7 +80,9 @@ def test_a_deployment_leaves_no_secret_anywhere_and_the_http_side_tells_of_it(tm
             assert signed_command(url, "my-application 1.4.22 dev").json()["text"].startswith("Deploying")
             program.wait_until(lambda: any("· failed" in one.text for one in people.messages(DEPLOYMENTS)), 60)
             people.command(DEVELOPER, "/deploy", "my-application 1.4.3 dev --dry-run", channel=DEPLOYMENTS)
-            program.wait_until(lambda: any("would change" in one.text for one in people.ephemerals(DEVELOPER)), 60)
+            program.wait_until(
+                lambda: any("Nothing was committed;" in one.text for one in people.ephemerals(DEVELOPER)), 60
+            )
             people.command(AUDITOR, "/audit", "history", channel=DEPLOYMENTS)
 
             metrics = probe.get("/metrics").text
@@ -124,5 +126,6 @@ def test_a_deployment_leaves_no_secret_anywhere_and_the_http_side_tells_of_it(tm
             str(one.relative_to(tmp_path)): one.read_bytes() for one in (tmp_path / "var").rglob("*") if one.is_file()
         }
         assert any(name.endswith(".db") for name in files), "the database was looked into"
+        assert any(b"my-application" in text for text in files.values()), "what is stored can be found"
         found = [(name, text) for name, text in (seen | files).items() for secret in secrets if secret.encode() in text]
         assert [name for name, _ in found] == []
