@@ -11,7 +11,7 @@ from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Deploy, Row, mention
 from storage.models import Deployment, Kind
 from storage.phases import Phase
-from storage.unit_of_work import Store, UnitOfWork
+from storage.unit_of_work import Store, UnitOfWork, Waiting
 
 SNAPSHOT_TRUSTED_FOR = timedelta(minutes=2)
 
@@ -36,14 +36,14 @@ def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
         if request.dry_run:
             return _accept(uow, known, target, asker, request, [])
         policy.may_change(facts, target)
-        ahead = uow.open_for(target.app.name, target.environment.name)
+        ahead = uow.waiting_for(target.app.name, target.environment.name)
         _refuse_repeats(uow, facts, target, request.version, ahead)
         return _accept(uow, known, target, asker, request, ahead)
 
     return answer_once(store, facts, asker, "deployment", details, decide)
 
 
-def _refuse_repeats(uow: UnitOfWork, facts: Facts, target: Target, version: str, waiting: list[Deployment]) -> None:
+def _refuse_repeats(uow: UnitOfWork, facts: Facts, target: Target, version: str, waiting: list[Waiting]) -> None:
     """Refuse what is on its way already, and what is live already."""
     for other in waiting:
         if other.version == version:
@@ -74,7 +74,7 @@ def _refuse_repeats(uow: UnitOfWork, facts: Facts, target: Target, version: str,
 
 
 def _accept(
-    uow: UnitOfWork, known: Catalogue, target: Target, asker: Asker, request: Deploy, ahead: list[Deployment]
+    uow: UnitOfWork, known: Catalogue, target: Target, asker: Asker, request: Deploy, ahead: list[Waiting]
 ) -> Answer:
     deployment = Deployment(
         kind=Kind.PREVIEW if request.dry_run else Kind.DEPLOY,

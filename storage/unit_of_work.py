@@ -22,15 +22,15 @@ OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
 _ANSWERED = select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key"))
 _LAST_SEQ = select(func.max(_AUDIT.c.seq))
-_OPEN_FOR = (
-    select(_DEPLOYMENTS.c.id)
+_WAITING_FOR = (
+    select(*(_DEPLOYMENTS.c[name] for name in ("id", "version", "phase", "requested_by", "requested_at")))
     .where(
         _DEPLOYMENTS.c.app == bindparam("app"),
         _DEPLOYMENTS.c.environment == bindparam("environment"),
         _DEPLOYMENTS.c.phase.in_(OPEN),
         _DEPLOYMENTS.c.kind != Kind.PREVIEW,
     )
-    .limit(1)
+    .order_by(_DEPLOYMENTS.c.requested_at, _DEPLOYMENTS.c.id)
 )
 
 Clock = Callable[[], datetime]
@@ -75,6 +75,17 @@ class Note:
     url: str = ""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A deployment that has not ended, as much of it as an answer to a command needs."""
+
+    id: str
+    version: str
+    phase: Phase
+    requested_by: str
+    requested_at: datetime
+
+
 class UnitOfWork:
     """The reads and writes of one transaction. Open it with `Store.write()` or `Store.read()`."""
 
@@ -111,9 +122,12 @@ class UnitOfWork:
     # ------------------------------------------------------------ deployments
 
     def add(self, deployment: Deployment, channel: str) -> Deployment:
-        """Store a new deployment, and the card that will show it when there is a channel for it."""
+        """Store a new deployment, and the card that will show it when there is a channel for it.
+
+        What is changed on the object afterwards is not stored: read it again for that.
+        """
         deployment.requested_at = self.now
-        self.session.add(deployment)
+        self._core.execute(_DEPLOYMENTS.insert(), deployment.model_dump())
         if channel:
             card = Card(deployment_id=deployment.id, channel=channel, not_before=self.now)
             self._core.execute(_CARDS.insert(), card.model_dump())
@@ -136,9 +150,6 @@ class UnitOfWork:
 
     def open_for(self, app: str, environment: str) -> list[Deployment]:
         """Deployments of this target that have not ended (previews left out), oldest first."""
-        self.session.flush()
-        if self._core.execute(_OPEN_FOR, {"app": app, "environment": environment}).first() is None:
-            return []  # almost always: the answer to a command does not pay for objects that are not there
         table = cast("Any", Deployment)
         return list(
             self.session.scalars(
@@ -152,6 +163,11 @@ class UnitOfWork:
                 .order_by(table.requested_at, table.id)
             )
         )
+
+    def waiting_for(self, app: str, environment: str) -> list[Waiting]:
+        """As `open_for`, without the ORM: every command that is answered asks."""
+        rows = self._core.execute(_WAITING_FOR, {"app": app, "environment": environment})
+        return [Waiting(row.id, row.version, Phase(row.phase), row.requested_by, row.requested_at) for row in rows]
 
     def open_deployments(self) -> list[Deployment]:
         """Every deployment that has not ended, oldest first."""
