@@ -95,8 +95,7 @@ class Lab:
     def close(self) -> None:
         """End what still runs."""
         for program in self._programs:
-            if program.alive():
-                program.kill()
+            program.kill()
             program.process.close()
         if self._database is not None:
             self._database.close()

@@ -18,7 +18,25 @@ def test_an_uninterrupted_run_ends_live(lab: Lab) -> None:
     lab.assert_like_an_uninterrupted_run()
 
 
-@pytest.mark.parametrize("point", list(Point))
+def test_killed_at_every_point_in_turn_it_still_ends_like_an_uninterrupted_run(lab: Lab) -> None:
+    """One delivery, as many deaths as there are points: a point that is added is among them."""
+    program = lab.start(Death(Point.CLAIMED))
+    lab.deploy()
+    assert program.died() == -signal.SIGKILL
+    for point in list(Point)[1:]:
+        assert lab.start(Death(point)).died() == -signal.SIGKILL, point
+    lab.start().until(lab.at_rest)
+    lab.assert_like_an_uninterrupted_run()
+
+
+AFTER_EFFECTS = {Point.PUSHED, Point.BUILD_TRIGGERED, Point.BUILD_STORED, Point.ROLLOUT_DONE}
+"""Where a single death costs most when it goes wrong: in the default suite; `make test-crash` has the others."""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(point, marks=() if point in AFTER_EFFECTS else pytest.mark.crash_sweep) for point in Point],
+)
 def test_killed_at_a_point_it_ends_like_an_uninterrupted_run(lab: Lab, point: Point) -> None:
     program = lab.start(Death(point))
     lab.deploy()

@@ -64,7 +64,17 @@ HOLDS = (
 )
 
 
-@pytest.mark.parametrize("hold", HOLDS, ids=lambda hold: str(hold.stage))
+ALWAYS = {Stage.WRITE, Stage.ROLLOUT}
+"""In the default suite; `make test-crash` has the others too."""
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        pytest.param(hold, id=str(hold.stage), marks=() if hold.stage in ALWAYS else pytest.mark.crash_sweep)
+        for hold in HOLDS
+    ],
+)
 def test_stopped_in_a_stage_it_drains_and_the_next_start_ends_it(lab: Lab, hold: Hold) -> None:
     program = lab.start()
     hold.hold(lab, program)

@@ -47,24 +47,37 @@ class Trace:
         self.last = ""
 
     def __enter__(self) -> Self:
-        pid = self._program.process.pid
+        for _ in range(5):  # strace gives up when a thread ends while it attaches
+            self._attach()
+            if self._attached():
+                self.count = 0
+                return self
+            self.__exit__(None, None, None)
+        pytest.skip(f"strace may not trace here: {self.last}")
+
+    def _attach(self) -> None:
         words = ["strace", "-f", "-qq", "--detach-on=execve", "-e", "signal=none", "-e", f"trace={CALLS}"]
-        words += ["-e", f"inject={CALLS}:delay_enter={HELD_FOR}", "-s", "0", "-p", str(pid)]
+        words += ["-e", f"inject={CALLS}:delay_enter={HELD_FOR}", "-s", "0", "-p", str(self._program.process.pid)]
         self._strace = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def _attached(self) -> bool:
         deadline = time.monotonic() + 10
-        while not _traced(pid):
-            if time.monotonic() > deadline or self._strace.poll() is not None:
-                self.__exit__(None, None, None)
-                pytest.skip(f"strace may not trace here: {self.last}")
+        while self._strace.poll() is None and time.monotonic() < deadline:
+            if _traced(self._program.process.pid):
+                return True
             time.sleep(0.01)
-        return self
+        return False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._strace.poll() is None:
             self._strace.send_signal(signal.SIGINT)
-        self._strace.wait(timeout=10)
+        try:
+            self._strace.wait(timeout=3)
+        except subprocess.TimeoutExpired:  # it waits for a child that the dead program left between vfork and execve
+            self._strace.kill()
+            self._strace.wait(timeout=10)
         self._reader.join(timeout=10)
         if self._strace.stderr is not None:
             self._strace.stderr.close()
