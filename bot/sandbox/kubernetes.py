@@ -34,6 +34,7 @@ from bot.sandbox.server import Faults
 
 ADMIN_TOKEN = "sandbox-admin-token"
 TICK = 0.02  # seconds between two passes of the controllers, and between two looks of a watch
+REST = 0.1  # seconds between two passes when nothing has changed for long: a sandbox that waits must cost little
 DEFAULT_WATCH = 300  # seconds a watch lasts that asks for nothing else
 PATCHES: dict[str, Callable[[Json, Json], object]] = {
     "application/merge-patch+json": merge_patch,
@@ -105,10 +106,12 @@ class KubernetesServer:
             DaemonSets(self.store, self.lag),
             Kubelet(self.store, self.pod_seconds),
         )
-        seen = -1
-        while not self._halt.wait(TICK):
+        seen, quiet = -1, 0
+        while not self._halt.wait(min(TICK + quiet * TICK / 20, REST)):
             with self.store.lock:  # a pass sees one state of the world, as if it were instantaneous
+                quiet += 1
                 if self.store.version != seen:
+                    quiet = 0
                     self._collect_garbage()  # first: nothing is made in a namespace that has gone
                     seen = self.store.version
                 for controller in controllers:

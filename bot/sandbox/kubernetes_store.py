@@ -4,15 +4,15 @@ The rules are the real server's where a client can tell the difference: `generat
 that changes nothing makes no new version, a stale `resourceVersion` is a conflict, a dry run persists nothing.
 """
 
-import copy
 import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
+Copied = TypeVar("Copied")
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # resource, namespace ("" when cluster-wide), name
 HISTORY = 5000  # changes a watch can start from; older ones are Gone
@@ -113,24 +113,24 @@ class Store:
             found = self._objects.get((resource, namespace, name))
             if found is None:
                 raise ApiError(404, "NotFound", f'{RESOURCES[resource].qualified} "{name}" not found')
-            return copy.deepcopy(found)
+            return copied(found)
 
     def find(self, resource: str, namespace: str, name: str) -> Json | None:
         """The object, or None."""
         with self.lock:
-            return copy.deepcopy(self._objects.get((resource, namespace, name)))
+            return copied(self._objects.get((resource, namespace, name)))
 
     def all(self, resource: str, namespace: str = "") -> list[Json]:
         """All objects of a resource, of one namespace or (empty) of all, by namespace and name."""
         with self.lock:
             keys = sorted(k for k in self._objects if k[0] == resource and namespace in {"", k[1]})
-            return [copy.deepcopy(self._objects[k]) for k in keys]
+            return [copied(self._objects[k]) for k in keys]
 
     def create(self, resource: str, namespace: str, body: Json, *, dry: bool = False) -> Json:
         """Store a new object; ApiError 409 AlreadyExists, 404 when its namespace is not there."""
         kind = RESOURCES[resource]
         with self.lock:
-            created = copy.deepcopy(body)
+            created = copied(body)
             meta = created.setdefault("metadata", {})
             if not meta.get("name") and meta.get("generateName"):
                 meta["name"] = meta["generateName"] + uuid.uuid4().hex[:5]
@@ -161,7 +161,7 @@ class Store:
                     f'Operation cannot be fulfilled on {kind.qualified} "{name}": the object has been modified; '
                     "please apply your changes to the latest version and try again",
                 )
-            changed = copy.deepcopy(body)
+            changed = copied(body)
             changed["apiVersion"], changed["kind"] = kind.api_version, kind.kind
             for field in ("uid", "creationTimestamp", "namespace", "generation", "resourceVersion"):
                 if field in old["metadata"]:
@@ -188,7 +188,7 @@ class Store:
             if dry:
                 return old
             self.version += 1
-            gone = copy.deepcopy(old)
+            gone = copied(old)
             gone["metadata"]["resourceVersion"] = str(self.version)
             del self._objects[resource, namespace, name]
             self._remember(Change(self.version, "DELETED", (resource, namespace, name), gone, old))
@@ -215,14 +215,24 @@ class Store:
             return value
         self.version += 1
         value["metadata"]["resourceVersion"] = str(self.version)
-        self._objects[key] = copy.deepcopy(value)
-        self._remember(Change(self.version, verb, key, copy.deepcopy(value), before))
+        self._objects[key] = copied(value)
+        self._remember(Change(self.version, verb, key, copied(value), before))
         return value
 
     def _remember(self, change: Change) -> None:
         self._history.append(change)
         if len(self._history) > HISTORY:
             self.oldest = self._history.popleft().version
+
+
+def copied(value: Copied) -> Copied:
+    """A copy of JSON. `copy.deepcopy` takes four times as long, and the controllers copy everything in each pass."""
+    made: Any = value
+    if isinstance(value, dict):
+        made = {key: copied(one) for key, one in value.items()}
+    elif isinstance(value, list):
+        made = [copied(one) for one in value]
+    return cast("Copied", made)
 
 
 def now() -> str:
