@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
 from bot.sandbox.slack_model import AUDITOR, DEPLOYMENTS, DEVELOPER, OUTSIDER, RELEASE_MANAGER, SHARED, Message
+from bot.slack.listeners import _clicker
 from storage.phases import Phase
 from tests.slack.bot_rig import Rig, rig
 
@@ -240,3 +241,18 @@ async def test_acks_are_measured_for_commands_clicks_and_events(bot: Rig) -> Non
     await bot.do(people.click, DEVELOPER, card(bot), "Cancel")
     await bot.do(people.mention, DEVELOPER, DEPLOYMENTS, "help")
     assert {kind: count(kind) - before[kind] for kind in before} == {"command": 1.0, "click": 1.0, "event": 1.0}
+
+
+def test_clicks_in_the_same_seconds_are_one_request_and_a_later_one_is_its_own() -> None:
+    def key(at: str, trigger: str) -> str:
+        body = {
+            "user": {"id": "U0DEVELOPER", "team_id": "T0LOCKTENDER"},
+            "container": {"channel_id": "C0DEPLOYMENTS", "message_ts": "1.1"},
+            "actions": [{"action_id": "deployment:cancel", "action_ts": at, "value": "84an2qhsvg"}],
+            "trigger_id": trigger,
+        }
+        return _clicker(body, double_click=True).delivery_key
+
+    assert key("1795434730.1", "t1") == key("1795434733.9", "t2")
+    assert key("1795434730.1", "t1") != key("1795434790.1", "t3"), "what was refused a minute ago may be right now"
+    assert key("", "t4") != key("", "t5")
