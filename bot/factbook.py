@@ -22,6 +22,8 @@ from storage.models import CatalogueVersion, Target
 from storage.unit_of_work import AuditEntry, Note, Store
 
 FILE = "locktender.yaml"
+GROUPS_FOR = 900.0
+"""Seconds after which groups that could not be read again count as unknown: longer than the rarest poll."""
 log = structlog.get_logger("factbook")
 
 ReadImages = Callable[[Tree, Catalogue], ImageSnapshot]
@@ -30,11 +32,19 @@ ReadImages = Callable[[Tree, Catalogue], ImageSnapshot]
 class Factbook:
     """One per process. `refresh` may be called from any thread; `facts` never waits."""
 
-    def __init__(self, store: Store, infra: InfraRepo, people: People, images: ReadImages) -> None:
+    def __init__(
+        self,
+        store: Store,
+        infra: InfraRepo,
+        people: People,
+        images: ReadImages,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._infra = infra
         self._people = people
         self._images = images
+        self._clock = clock
         self.team_id = ""
         """The bot's own workspace, once Slack has said which; requests from others are refused."""
         self._refreshing = threading.Lock()
@@ -42,6 +52,7 @@ class Factbook:
         self._snapshot: ImageSnapshot | None = None
         self._read_at = float("-inf")
         self._groups: Mapping[str, frozenset[str]] = MappingProxyType({})
+        self._groups_at = float("-inf")
         self._seen = ""
         self._blob = b""
         self.trouble = ""
@@ -50,20 +61,22 @@ class Factbook:
     def restore(self) -> None:
         """Take the last good catalogue from the database: a restart while the newest is broken changes nothing."""
         with self._store.read() as uow:
-            stored = uow.last_good_catalogue()
-        if stored is None:
+            stored, last = uow.last_good_catalogue(), uow.last_catalogue()
+        if stored is None or last is None:
             return
         catalogue = read(stored.source.encode())
         if isinstance(catalogue, Catalogue):
-            self._in_force = CatalogueInForce(catalogue, commit=stored.commit, newest=stored.commit)
+            # What was closed stays closed, also while git cannot be reached to look whether it was mended.
+            faults = () if last.valid else tuple(last.faults.splitlines()) or (f"{FILE} has faults",)
+            self._in_force = CatalogueInForce(catalogue, commit=stored.commit, newest=last.commit, faults=faults)
 
     def facts(self) -> Facts:
         """Everything a decision needs, as known now."""
         return Facts(
             in_force=self._in_force,
             snapshot=self._snapshot,
-            snapshot_age=timedelta(seconds=min(time.monotonic() - self._read_at, 1e9)),
-            groups=self._groups,
+            snapshot_age=timedelta(seconds=min(self._clock() - self._read_at, 1e9)),
+            groups=self._groups if self._clock() - self._groups_at <= GROUPS_FOR else MappingProxyType({}),
             team_id=self.team_id,
         )
 
@@ -82,18 +95,21 @@ class Factbook:
         """Fetch the branch and look at what is new. Never raises for the world's sake: `trouble` says what is wrong."""
         with self._refreshing:
             try:
-                self._look(self._infra.refresh())
-                self._read_at = time.monotonic()
-                self.trouble = ""
-            except Fault as fault:
-                if self.trouble != fault.what:
-                    log.warning("factbook.infra_repo", reason=str(fault.reason), what=fault.what)
-                self.trouble = fault.what
-                if self._in_force.catalogue is None:
-                    self._in_force = CatalogueInForce(
-                        reason=fault.reason, problem=fault.what, next_step=fault.next_step
-                    )
-            self._groups = self._read_groups()
+                self._fetch()
+            finally:  # also when the database is away: who was removed from a group must not stay in it for that
+                self._groups, self._groups_at = self._read_groups(), self._clock()
+
+    def _fetch(self) -> None:
+        try:
+            self._look(self._infra.refresh())
+            self._read_at = self._clock()
+            self.trouble = ""
+        except Fault as fault:
+            if self.trouble != fault.what:
+                log.warning("factbook.infra_repo", reason=str(fault.reason), what=fault.what)
+            self.trouble = fault.what
+            if self._in_force.catalogue is None:
+                self._in_force = CatalogueInForce(reason=fault.reason, problem=fault.what, next_step=fault.next_step)
 
     def pushed(self, head: str) -> None:
         """Our own commit became the head: look at it soon, without the network."""
@@ -140,11 +156,12 @@ class Factbook:
         if isinstance(found, Faults):
             self._refuse(tree.commit, source, tuple(str(one) for one in found.faults))
             return
-        self._blob = source
         self._accept(tree.commit, source, found)
+        # Only now: rules that could not be recorded are not in force, and are read again at the next look.
+        self._in_force = CatalogueInForce(found, commit=tree.commit, newest=tree.commit)
+        self._blob = source
 
     def _accept(self, commit: str, source: bytes, catalogue: Catalogue) -> None:
-        self._in_force = CatalogueInForce(catalogue, commit=commit, newest=commit)
         with self._store.write() as uow:
             uow.in_turn()  # another replica may be reading the same commit
             last = uow.last_catalogue()

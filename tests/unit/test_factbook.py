@@ -4,13 +4,17 @@ The catalogue's own grammar is in test_catalogue; fetching through damage and ou
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text as sql
+from sqlalchemy.exc import SQLAlchemyError
 
-from bot.factbook import FILE, Factbook
+from bot.factbook import FILE, GROUPS_FOR, Factbook
 from bot.sandbox.infra_example import create_example
 from bot.snapshot import Snapshots
 from commands.ports import Person
@@ -47,9 +51,20 @@ class Bench:
         self.good = self.rig.show(FILE) + "\n"
         self._homes = iter(range(100))
 
-    def factbook(self) -> Factbook:
+    def factbook(self, clock: Callable[[], float] = time.monotonic) -> Factbook:
         infra = self.rig.repo(self.rig.file_url, home=f"home-{next(self._homes)}")
-        return Factbook(self.store, infra, self.people, Snapshots())
+        return Factbook(self.store, infra, self.people, Snapshots(), clock)
+
+    @contextmanager
+    def without_table(self, name: str) -> Iterator[None]:
+        """A database that fails: this table is away."""
+        self._rename(name, f"{name}_away")
+        yield
+        self._rename(f"{name}_away", name)
+
+    def _rename(self, name: str, other: str) -> None:
+        with self.store.database.engine.begin() as connection:
+            connection.execute(sql(f"ALTER TABLE {name} RENAME TO {other}"))
 
     def push(self, files: Mapping[str, str]) -> str:
         return self.rig.outside(files)
@@ -305,4 +320,49 @@ def test_groups_that_cannot_be_read_are_left_out(bench: Bench, book: Factbook) -
     assert book.facts().groups == {groups[0]: frozenset({"U1"})}
     bench.people.groups.clear()
     book.refresh()
+    assert book.facts().groups == {}
+
+
+def test_a_catalogue_that_cannot_be_recorded_is_not_in_force_until_it_can(bench: Bench, book: Factbook) -> None:
+    before = book.in_force()
+    commit = bench.push({FILE: bench.good + "# another\n"})
+    with bench.without_table("catalogues"), pytest.raises(SQLAlchemyError):
+        book.refresh()
+    assert book.in_force() == before
+    book.refresh()
+    assert book.in_force().commit == commit
+    assert bench.recorded() == ["catalogue:load", "catalogue:load"]
+
+
+def test_after_a_restart_without_git_what_was_closed_stays_closed(bench: Bench, book: Factbook) -> None:
+    bench.push({FILE: BROKEN})
+    book.refresh()
+    shutil.rmtree(bench.rig.bare)
+    again = bench.factbook()
+    again.restore()
+    again.refresh()
+    assert again.trouble
+    assert again.in_force().catalogue is not None
+    assert again.in_force().faults == book.in_force().faults != ()
+
+
+def test_groups_are_read_again_while_the_database_is_away(bench: Bench, book: Factbook) -> None:
+    bench.people.groups["S0RELEASE"] = frozenset({"U1"})
+    book.refresh()
+    assert book.facts().groups == {"S0RELEASE": frozenset({"U1"})}
+    bench.people.groups["S0RELEASE"] = frozenset()
+    bench.push({FILE: bench.good + "# another\n"})
+    with bench.without_table("catalogues"), pytest.raises(SQLAlchemyError):
+        book.refresh()
+    assert book.facts().groups == {"S0RELEASE": frozenset()}
+
+
+def test_groups_that_nobody_reads_again_become_unknown(bench: Bench) -> None:
+    now = [1000.0]
+    book = bench.factbook(clock=lambda: now[0])
+    bench.people.groups["S0RELEASE"] = frozenset({"U1"})
+    book.refresh()
+    now[0] += GROUPS_FOR
+    assert book.facts().groups == {"S0RELEASE": frozenset({"U1"})}
+    now[0] += 1
     assert book.facts().groups == {}
