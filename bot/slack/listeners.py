@@ -82,7 +82,7 @@ class Listeners:
         if event.get("bot_id") or not event.get("user"):
             return
         asker = Asker(
-            team_id=str(event.get("user_team") or event.get("team") or body.get("team_id") or ""),
+            team_id=_team_of(event, body),
             user_id=str(event["user"]),
             delivery_key=_key("event", body.get("event_id")),
             channel_id=str(event.get("channel") or ""),
@@ -258,6 +258,12 @@ async def _post(url: str, message: SlackMessage) -> None:
 def _key(kind: str, value: object) -> str:
     """What makes a delivery the same one again. Slack always gives it; without one every delivery is its own."""
     return f"{kind}:{value or uuid4().hex}"
+
+
+def _team_of(event: Body, body: Body) -> str:
+    """The workspace of whoever wrote. Where strangers may write, an event that does not say is from a stranger."""
+    own = "" if body.get("is_ext_shared_channel") else body.get("team_id")
+    return str(event.get("user_team") or event.get("team") or own or "")
 
 
 def _action(body: Body) -> Body:

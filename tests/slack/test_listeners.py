@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
 from bot.sandbox.slack_model import AUDITOR, DEPLOYMENTS, DEVELOPER, OUTSIDER, RELEASE_MANAGER, SHARED, Message
-from bot.slack.listeners import _clicker
+from bot.slack.listeners import _clicker, _team_of
 from storage.phases import Phase
 from tests.slack.bot_rig import Rig, rig
 
@@ -256,3 +256,18 @@ def test_clicks_in_the_same_seconds_are_one_request_and_a_later_one_is_its_own()
     assert key("1795434730.1", "t1") == key("1795434733.9", "t2")
     assert key("1795434730.1", "t1") != key("1795434790.1", "t3"), "what was refused a minute ago may be right now"
     assert key("", "t4") != key("", "t5")
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "team"),
+    [
+        ({"user_team": "T1", "team": "T2"}, {"team_id": "T3"}, "T1"),
+        ({"team": "T2"}, {"team_id": "T3", "is_ext_shared_channel": True}, "T2"),
+        ({}, {"team_id": "T3", "is_ext_shared_channel": False}, "T3"),
+        ({}, {"team_id": "T3", "is_ext_shared_channel": True}, ""),
+    ],
+)
+def test_a_mention_that_does_not_say_whose_it_is_is_a_strangers_where_there_are_any(
+    event: dict[str, str], body: dict[str, object], team: str
+) -> None:
+    assert _team_of(event, body) == team
