@@ -1,7 +1,7 @@
 """What a deployment changes in git: the overlay's image, rendered before it is committed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bot.integrations.kustomize.diff import diff
 from bot.integrations.kustomize.edit import image_edit, overlay_file, read_image
@@ -57,6 +57,9 @@ class Written:
     tries: int
     story: str  # for the card's thread
     difference: str
+    images: Mapping[str, str] = field(default_factory=dict)
+    """What the watched workload runs at this commit, by container; empty when nothing is watched or it is not known.
+    The branch may have moved between the check and the push."""
 
 
 class Writing:
@@ -143,17 +146,38 @@ class Writing:
                 raise
             head = self._infra.head() or ""
             story = f"Git said {row.version} already, so there was nothing to commit; it is applied again."
-            return Written(head, head, 0, story, "")
-        difference = self._told(known, app, environment, row, commit.parent)
+            return Written(head, head, 0, story, "", self._images_said(known, app, environment, row, head))
+        difference, images = self._told(known, app, environment, row, commit.parent)
         story = f"Committed `{commit.sha[:12]}` by {author.name}: {difference.summary}."
-        return Written(commit.sha, commit.parent, commit.tries, story, difference.text)
+        return Written(commit.sha, commit.parent, commit.tries, story, difference.text, images)
 
-    def _told(self, known: Catalogue, app: App, environment: Environment, row: Deployment, parent: str) -> Difference:
-        """The difference for the thread. The commit is there: that it cannot be shown must not fail the deployment."""
+    def _told(
+        self, known: Catalogue, app: App, environment: Environment, row: Deployment, parent: str
+    ) -> tuple[Difference, Mapping[str, str]]:
+        """The difference for the thread, and the images that are now asked for.
+
+        The commit is there: that these cannot be told must not fail the deployment.
+        """
         try:
-            return self.difference(self._plan(known, app, environment, row.version, row.digest, at=parent))
+            plan = self._plan(known, app, environment, row.version, row.digest, at=parent)
+            return self.difference(plan), self._of_workload(self._after(plan), plan.overlay, row)
         except (Refused, Retry, Unknown) as fault:
-            return Difference(f"the difference cannot be shown ({fault.reason})", "")
+            return Difference(f"the difference cannot be shown ({fault.reason})", ""), {}
+
+    def _images_said(
+        self, known: Catalogue, app: App, environment: Environment, row: Deployment, head: str
+    ) -> Mapping[str, str]:
+        try:
+            tree = self._infra.tree(head)
+            return self._of_workload(tree, find_overlay(tree, known, app, environment), row)
+        except (Refused, Retry, Unknown):
+            return {}
+
+    def _of_workload(self, tree: Tree, overlay: str, row: Deployment) -> Mapping[str, str]:
+        if not row.workload:
+            return {}
+        kind, _, name = row.workload.partition("/")
+        return workload_images(self._renderer.render(tree, overlay).text, kind, name) or {}
 
     def _plan(
         self, known: Catalogue, app: App, environment: Environment, version: str, digest: str, *, at: str = ""

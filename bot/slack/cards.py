@@ -120,7 +120,7 @@ def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str) -> list[
         return [*lines, "✗ Nothing was committed"]
     if not deployment.commit_sha:
         return [*lines, f"{'✗' if phase in _STOPPED else '…'} {_uncommitted(deployment, phase)}"]
-    lines.append(f"✓ Committed {_commit(deployment.commit_sha, commit_link)}")
+    lines.append(f"✓ {_written(deployment)} {_commit(deployment.commit_sha, commit_link)}")
     lines += _after_commit(deployment, phase)
     if phase is Phase.SUCCEEDED and deployment.finished_at is not None:
         seconds = int((deployment.finished_at - deployment.requested_at).total_seconds())
@@ -157,6 +157,13 @@ def _uncommitted(deployment: Deployment, phase: Phase) -> str:
     if phase is Phase.ERRORED:
         return f"Stopped while committing {version}: git may or may not have it"
     return f"Committing {version} failed" if phase is Phase.FAILED else f"Committing {version}"
+
+
+def _written(deployment: Deployment) -> str:
+    """A deployment of what git said already has made no commit: the one it names is somebody else's."""
+    if deployment.commit_sha != deployment.base_sha:
+        return "Committed"
+    return f"Git said {escape(foreign(deployment.version))} already, at"
 
 
 def _commit(sha: str, commit_link: CommitLink) -> str:

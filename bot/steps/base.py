@@ -201,7 +201,13 @@ class Step(ABC):
                     mine.note = note
         except StaleAttemptError:
             return ENDED
-        return max(0.2, fault.after)
+        return max(0.2, min(fault.after, self._left(row)))
+
+    def _left(self, row: Deployment) -> float:
+        """Seconds until the stage gives up: a server may ask for more patience than there is."""
+        if row.stage_deadline is None:
+            return float("inf")
+        return (row.stage_deadline - self.store.clock()).total_seconds() + 0.2
 
     def _end(self, deployment_id: str, attempt: int, phase: Phase, fault: Fault) -> float:
         log.info("delivery.ended", deployment=deployment_id, step=self.name, phase=str(phase), reason=str(fault.reason))

@@ -1,5 +1,7 @@
 """write: one commit on the branch."""
 
+import json
+
 from bot.steps.base import DONE, WRITE_PATIENCE, Point, Step, entry, tell_thread
 from storage.models import Deployment
 from storage.phases import Stage
@@ -25,6 +27,8 @@ class Write(Step):
         with self.record(row, attempt) as (uow, mine):
             mine.commit_sha, mine.committed_at = written.commit, uow.now
             mine.base_sha, mine.note = written.parent, ""
+            if written.images:
+                mine.images = json.dumps(dict(written.images))
             mine.stage, mine.stage_deadline = Stage.RECONCILE, None
             details = {"commit": written.commit, "version": row.version, "digest": row.digest, "tries": written.tries}
             uow.audit(entry(row, "deployment:commit", details))

@@ -39,7 +39,7 @@ from commands.ports import (
     Tree,
     TreeEntry,
 )
-from commands.reasons import Fault
+from commands.reasons import Fault, ReasonCode, Refused
 from storage import database
 from storage.database import Database, sqlite_url
 from storage.models import AuditRow, Deployment, Kind, Message
@@ -124,7 +124,10 @@ class Branch:
             raise self.faults.pop(0)
         if request.deployment_id not in self.by_deployment:
             parent = self.trees[-1]
-            made = self.add({**parent.files, **edit(parent)})
+            files = {**parent.files, **edit(parent)}
+            if files == parent.files:
+                raise Refused(ReasonCode.ALREADY_LIVE, "The branch says that already.", "Nothing is to be done.")
+            made = self.add(files)
             self.by_deployment[request.deployment_id] = Commit(made, parent.commit, 1)
         return self.by_deployment[request.deployment_id]
 
