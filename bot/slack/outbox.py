@@ -20,7 +20,7 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.slack.cards import SlackMessage, thread_message
-from bot.slack.outbox_rows import RATE_LIMITED, SENT, CardJob, NoteJob, OutboxRows, Quiet
+from bot.slack.outbox_rows import LEASE, RATE_LIMITED, SENT, CardJob, NoteJob, OutboxRows, Quiet
 from storage.models import Target
 
 LOOK_EVERY = 1.0
@@ -102,9 +102,12 @@ class Outbox:
 
     async def once(self) -> bool:
         """One round: lease what is due and send it. True when there was something."""
+        until = self._clock() + LEASE.total_seconds() - TIMEOUT
         cards, notes = await asyncio.to_thread(self._rows.lease, self._quiet_now())
         await asyncio.gather(*(self._card(job) for job in cards))
         for note in notes:  # one after another: replies in a thread keep their order
+            if self._clock() > until:
+                break  # Slack is slow: another replica may lease the rest before we are done with it, and send it too
             await self._note(note)
         return bool(cards or notes)
 

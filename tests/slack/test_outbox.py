@@ -516,3 +516,18 @@ async def test_the_task_sends_when_it_is_poked_and_drains_when_it_stops(desk: De
     desk.request(app="other")
     await outbox.stop()
     assert len(desk.cards()) == 2
+
+
+async def test_what_slack_is_too_slow_for_is_left_to_whoever_leases_it_next(desk: Desk) -> None:
+    for text in ("one", "two"):
+        with desk.store.write() as uow:
+            uow.send(Note(text, Target.CHANNEL, {"text": text}, channel=CHANNEL))
+    people = desk.slack.workspace
+
+    def slow() -> float:
+        return desk.clock.seconds() + 25 * len(people.messages())
+
+    await Outbox(OutboxRows(desk.store, lambda _: ""), desk.client, slow).once()
+    assert [one.text for one in people.messages()] == ["one"]
+    await desk.wait(31)
+    assert [one.text for one in people.messages()] == ["one", "two"]
