@@ -303,11 +303,12 @@ def workflow_id(deployment_id: str, attempt: int) -> str:
 def _engine_for(url: str, home: Path) -> SqlEngine:
     """DBOS's own engine: on SQLite a file beside ours, so that steps and acks do not wait for each other's writes."""
     if not url.startswith("sqlite"):
-        return create_engine(normalise(url), pool_size=10, max_overflow=20, pool_pre_ping=True)
+        return create_engine(normalise(url), pool_size=10, max_overflow=20, pool_pre_ping=True, hide_parameters=True)
     engine = create_engine(
         f"sqlite:///{home.resolve()}/engine.db",
         pool_size=20,
         max_overflow=20,
+        hide_parameters=True,
         connect_args={"check_same_thread": False},
     )
 

@@ -35,6 +35,7 @@ def end(uow: UnitOfWork, deployment: Deployment, ending: Ending, *, actor: str =
     deployment.note = ""
     deployment.finished_at = uow.now
     deployment.stage_deadline = None
+    deployment.answer_url = ""  # nobody is answered there any more, and it is as good as a token
     if ending.phase is Phase.SUCCEEDED:
         deployment.stage = Stage.DONE
     uow.changed(deployment)

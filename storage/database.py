@@ -33,15 +33,17 @@ def normalise(url: str) -> str:
 
 
 def create(url: str, *, pool: int = 10) -> Engine:
-    """An engine with the settings that durability needs.
+    """An engine with the settings that durability needs; its errors, which get logged, hold no values of rows.
 
     SQLite: WAL, synchronous FULL (a committed row survives a power cut), foreign keys, BEGIN IMMEDIATE (a transaction
     that will write takes the write lock at its start, so it can never fail half-way with "database is locked").
     """
     url = normalise(url)
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
-    engine = create_engine(url, pool_size=pool, max_overflow=pool, connect_args={"check_same_thread": False})
+        return create_engine(url, pool_size=pool, max_overflow=pool, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(
+        url, pool_size=pool, max_overflow=pool, connect_args={"check_same_thread": False}, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, record: Any) -> None:  # noqa: ANN401 - the DBAPI connection has no type

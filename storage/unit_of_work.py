@@ -34,6 +34,7 @@ _WAITING_FOR = (
 )
 
 Clock = Callable[[], datetime]
+MESSAGES_FOR = timedelta(days=30)  # far longer than any deployment lasts, whose keys keep it from telling things twice
 SEEN_FOR = timedelta(days=7)  # Slack's last retry comes after 5 minutes; people double-click within seconds
 BOT = "locktender"
 
@@ -118,6 +119,12 @@ class UnitOfWork:
         """Drop dedupe keys that nobody can send again."""
         table = cast("Any", Seen)
         self._core.execute(table.__table__.delete().where(table.at < self.now - SEEN_FOR))
+
+    def forget_messages(self) -> None:
+        """Drop messages that were sent or given up long ago: the record tells what happened, Slack what was said."""
+        table = cast("Any", Message)
+        old = table.created_at < self.now - MESSAGES_FOR
+        self._core.execute(table.__table__.delete().where(table.waiting.is_(False), old))
 
     # ------------------------------------------------------------ deployments
 

@@ -222,3 +222,13 @@ def test_the_words_of_the_card_and_of_the_command_are_understood(store: Store) -
     assert isinstance(request, Cancel)
     answer = cancel(store, facts(), replace(asker(), thread_ts="1.2"), request)
     check_cancelled(store, answer, deployment_id, ALICE)
+
+
+def test_the_address_for_a_previews_answer_is_forgotten_with_it(store: Store) -> None:
+    deployment_id = requested(store, facts())
+    with store.write() as uow:
+        row = uow.deployment(deployment_id)
+        assert row is not None
+        row.answer_url = "https://hooks.slack.example/commands/T1/2/secret"
+    ask(store, deployment_id)
+    assert deployment(store, deployment_id).answer_url == ""

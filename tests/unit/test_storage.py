@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from storage.database import Database
 from storage.models import Card, CatalogueVersion, Deployment, Kind, Message, Seen, Target, new_id
 from storage.phases import Phase, Stage
-from storage.unit_of_work import SEEN_FOR, Note, StaleAttemptError, Store, UnitOfWork
+from storage.unit_of_work import MESSAGES_FOR, SEEN_FOR, Note, StaleAttemptError, Store, UnitOfWork
+from tests.rows import messages
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -160,6 +161,30 @@ def test_a_second_delivery_under_the_same_key_fails_the_transaction(store: Store
         uow.first_time("trigger:1", "second")
     with store.read() as uow:
         assert uow.answered("trigger:1") == "first"
+
+
+def test_messages_are_forgotten_a_month_after_they_were_sent_and_never_before(store: Store, clock: Clock) -> None:
+    with store.write() as uow:
+        for key in ("sent", "waiting"):
+            uow.send(Note(key, Target.CHANNEL, {"text": key}))
+        next(row for row in uow.session.scalars(select(Message)) if row.key == "sent").waiting = False
+    clock.now += MESSAGES_FOR - timedelta(seconds=10)
+    with store.write() as uow:
+        uow.send(Note("young", Target.CHANNEL, {"text": "young"}))
+        uow.forget_messages()
+    assert [row.key for row in messages(store)] == ["sent", "waiting", "young"]
+    clock.now += timedelta(minutes=1)
+    with store.write() as uow:
+        uow.forget_messages()
+    assert [row.key for row in messages(store)] == ["waiting", "young"]
+
+
+def test_a_databases_errors_hold_no_values_of_rows(store: Store) -> None:
+    with store.write() as uow:
+        uow.first_time("trigger:1", "a-response-url")
+    with pytest.raises(IntegrityError) as failed, store.write() as uow:
+        uow.first_time("trigger:1", "a-response-url")
+    assert "a-response-url" not in str(failed.value)
 
 
 def test_deliveries_are_forgotten_when_nobody_can_send_them_again(store: Store, clock: Clock) -> None:
