@@ -251,6 +251,7 @@ async def run(settings: Settings, *, reached: Reached = nothing) -> None:
     # SQLite gives up the GIL at every statement, and by default waits up to 5 ms to get it back from a busy thread:
     # ten statements long, with the write lock held. That was the whole of an ack's slowest percentiles.
     sys.setswitchinterval(SWITCH_SECONDS)
+    listening = listen(settings.host, settings.port)
     try:
         program = Program(settings, reached=reached)
     except Fault as fault:
@@ -260,16 +261,37 @@ async def run(settings: Settings, *, reached: Reached = nothing) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([listening]))
     stopping = asyncio.create_task(stop.wait())
     log.info("app.started", host=settings.host, port=settings.port, socket_mode=settings.socket_mode)
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     log.info("app.stopping")
     server.should_exit = True
-    await serving
-    stopping.cancel()
-    await program.stop()
+    try:
+        await serving
+    finally:  # whatever the web server died of, deliveries reach their record
+        stopping.cancel()
+        await program.stop()
     log.info("app.stopped")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket of the HTTP side, bound before anything is started. StartError when there is no such address free."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise StartError(
+            f"Nothing can listen at {host}:{port} ({error.strerror}): end what uses it, or set LOCKTENDER_PORT and "
+            "LOCKTENDER_HOST to an address that is free."
+        ) from error
+    return bound
 
 
 class _Server(uvicorn.Server):
