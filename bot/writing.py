@@ -1,11 +1,11 @@
 """What a deployment changes in git: the overlay's image, rendered before it is committed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bot.integrations.kustomize.diff import diff
 from bot.integrations.kustomize.edit import image_edit, overlay_file, read_image
-from bot.integrations.kustomize.render import workload_images
+from bot.integrations.kustomize.render import uses_image, workload_images
 from bot.integrations.overlaid import Overlaid
 from commands.catalogue import App, Catalogue, Environment
 from commands.grammar import nearest
@@ -31,13 +31,17 @@ MOST_DIFF_LINES = 60
 
 @dataclass(frozen=True)
 class Plan:
-    """A change worked out on one commit. `before` is what the overlay says there now."""
+    """A change worked out on one commit. `before` is what the overlay says there now.
+
+    `images` are those that the workload will run, by container; empty when no workload is watched.
+    """
 
     commit: str
     overlay: str
     before: ImageRef
     edit: ImageEdit
     changes: Mapping[str, bytes]
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,23 +83,42 @@ class Writing:
         self._registry = registry
         self._head = head
 
-    def plan(self, known: Catalogue, app: App, environment: Environment, version: str) -> Plan:
-        """What deploying this version would change at the head. The digest is the registry's, where there is one."""
-        return self._plan(known, app, environment, version, self._digest(known, app, version))
+    def plan(
+        self, known: Catalogue, app: App, environment: Environment, version: str, workload: WorkloadRef | None
+    ) -> Plan:
+        """What deploying this version would change, rendered, so that what cannot be built is never committed.
+
+        The digest is the registry's, where there is one. It is worked out on the head as last fetched; what stops it
+        there may be mended by now, so that is looked for on a fresh head before anybody is told.
+        """
+        digest = self._digest(known, app, version)
+        head = self._head()
+        try:
+            return self._rendered(self._plan(known, app, environment, version, digest, at=head), workload)
+        except Refused:
+            fresh = self._infra.refresh()
+            if fresh == head:
+                raise
+            return self._rendered(self._plan(known, app, environment, version, digest, at=fresh), workload)
 
     def said(self, known: Catalogue, app: App, environment: Environment) -> ImageRef:
         """What git says about this app's image now."""
         tree = self._infra.tree(self._infra.refresh())
         return current_image(tree, find_overlay(tree, known, app, environment), app)
 
-    def render(self, plan: Plan) -> dict[str, str]:
-        """Build the changed overlay, so that one that cannot be built is never committed. Names no images."""
-        self._renderer.render(self._after(plan), plan.overlay)
-        return {}
-
-    def images(self, plan: Plan, workload: WorkloadRef) -> dict[str, str]:
-        """The images that the workload will run, by container. Refused when the overlay has no such workload."""
+    def _rendered(self, plan: Plan, workload: WorkloadRef | None) -> Plan:
+        """The plan with the images it leads to. Refused when the overlay has no such workload, or no such image."""
         text = self._renderer.render(self._after(plan), plan.overlay).text
+        wanted = str(
+            ImageRef(plan.edit.new_name or plan.before.name or plan.edit.name, plan.edit.tag, plan.edit.digest)
+        )
+        correct = "Correct `image:` in `locktender.yaml`, or the image in the base's manifest."
+        if workload is None:
+            if not uses_image(text, wanted):
+                raise Refused(
+                    ReasonCode.IMAGE_UNUSED, f"Nothing in `{plan.overlay}` uses the image `{plan.edit.name}`.", correct
+                )
+            return plan
         found = workload_images(text, workload.kind, workload.name)
         if found is None:
             raise Refused(
@@ -103,17 +126,14 @@ class Writing:
                 f"The overlay `{plan.overlay}` renders no `{workload}`.",
                 "Name the right one with `workload:` in `locktender.yaml`, or add it to the base.",
             )
-        wanted = str(
-            ImageRef(plan.edit.new_name or plan.before.name or plan.edit.name, plan.edit.tag, plan.edit.digest)
-        )
         if wanted not in found.values():
             raise Refused(
                 ReasonCode.IMAGE_UNUSED,
                 f"No container of `{workload}` in `{plan.overlay}` uses the image `{plan.edit.name}`: "
                 f"they use {listed(sorted(set(found.values())), joiner='and')}.",
-                "Correct `image:` in `locktender.yaml`, or the image in the base's manifest.",
+                correct,
             )
-        return found
+        return replace(plan, images=found)
 
     def difference(self, plan: Plan) -> Difference:
         """What the plan does to the rendered manifests."""

@@ -21,15 +21,14 @@ class Check(Step):
         row = self.patience(row, attempt, Stage.CHECK, WRITE_PATIENCE)
         place = self.allowed(row)
         writing = self.world.writing
-        plan = writing.plan(place.known, place.app, place.environment, row.version)
         workload = place.known.workload(place.app, place.environment)
         watched = place.environment.rollout is RolloutWatch.WATCH
-        images = writing.images(plan, workload) if watched else writing.render(plan)
+        plan = writing.plan(place.known, place.app, place.environment, row.version, workload if watched else None)
         with self.record(row, attempt) as (_, mine):
             mine.overlay, mine.base_sha, mine.digest = plan.overlay, plan.commit, plan.edit.digest
             before = plan.before.tag or plan.before.digest[:19]
             mine.previous = before if before != mine.version else ""
-            mine.images = json.dumps(images)
+            mine.images = json.dumps(dict(plan.images))
             mine.reconciler, mine.job = place.environment.reconciler.kind, place.environment.reconciler.job
             mine.workload = str(workload) if watched else ""
             mine.namespace, mine.context = workload.namespace, workload.context

@@ -89,6 +89,20 @@ def workload_images(rendered: str, kind: str, name: str, namespace: str | None =
     return None
 
 
+def uses_image(rendered: str, image: str) -> bool:
+    """True when anything in a rendered text has this image, init containers and the pods of custom resources included.
+
+    Refused (RENDER_FAILED, RENDER_LIMIT) when the text cannot be read.
+    """
+    return any(_holds_image(manifest.body, image) for manifest in load(rendered))
+
+
+def _holds_image(value: object, image: str) -> bool:
+    if isinstance(value, Mapping):
+        return value.get("image") == image or any(_holds_image(one, image) for one in value.values())
+    return isinstance(value, list) and any(_holds_image(one, image) for one in value)
+
+
 def _at(body: Mapping[str, object], *keys: str) -> Mapping[str, object]:
     for key in keys:
         value = body.get(key)
