@@ -97,7 +97,7 @@ class Program:
             writing=writing,
             pipeline=self.pipeline,
             cluster=self.cluster,
-            in_force=self.factbook.in_force,
+            facts=self.factbook.facts,
             pushed=self.factbook.pushed,
             changed=self.outbox.poke,
         )

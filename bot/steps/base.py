@@ -18,10 +18,11 @@ from bot.writing import Writing
 from commands import policy
 from commands.catalogue import App, Catalogue, Environment
 from commands.endings import Ending, end
-from commands.facts import CatalogueInForce, Facts
+from commands.facts import Facts
 from commands.policy import Target
 from commands.ports import Cluster, Pipeline
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
+from commands.requests import Asker
 from storage import models
 from storage.models import Deployment, Kind
 from storage.phases import STAGE_ORDER, Phase, Stage
@@ -72,7 +73,7 @@ class World:
     writing: Writing
     pipeline: Pipeline | None
     cluster: Cluster | None
-    in_force: Callable[[], CatalogueInForce]
+    facts: Callable[[], Facts]
     pushed: Callable[[str], None]
     """Told the new head after a push, so that what is remembered of git is looked at again."""
     changed: Callable[[], None]
@@ -150,7 +151,7 @@ class Step(ABC):
 
     def place(self, row: Deployment) -> Place:
         """Look the names up again. After the commit this is all: to stop then would leave a place unlike git."""
-        known = policy.catalogue(Facts(in_force=self.world.in_force()))
+        known = policy.catalogue(self.world.facts())
         app = policy.find_app(known, row.app)
         return Place(known, app, policy.find_environment(known, app, row.environment))
 
@@ -158,7 +159,9 @@ class Step(ABC):
         """Look the names up and check the rules again: what was asked must still be allowed when it is written."""
         place = self.place(row)
         if row.kind != Kind.PREVIEW:
-            policy.may_change(Facts(in_force=self.world.in_force()), Target(place.app, place.environment))
+            facts, asker = self.world.facts(), Asker(row.team_id, row.requested_by, row.id)
+            policy.may_deploy(facts, asker, place.environment)  # it may have waited for hours
+            policy.may_change(facts, Target(place.app, place.environment))
         return place
 
     @contextmanager

@@ -19,7 +19,7 @@ from bot.steps.base import Point, World
 from bot.writing import Writing
 from commands.catalogue import App, Catalogue
 from commands.catalogue_reader import read
-from commands.facts import CatalogueInForce
+from commands.facts import CatalogueInForce, Facts
 from commands.ports import (
     Build,
     BuildRef,
@@ -244,8 +244,11 @@ class Rig:
         self.pods.waited = self.clock.forward
         pipeline: Pipeline | None = None if self.no_pipeline else self.builds
         cluster: Cluster | None = None if self.no_cluster else self.pods
-        world = World(writing, pipeline, cluster, lambda: self.in_force, lambda _: None, lambda: None)
+        world = World(writing, pipeline, cluster, self.facts, lambda _: None, lambda: None)
         return Delivery(self.store, world, reached=self._reached)
+
+    def facts(self) -> Facts:
+        return Facts(in_force=self.in_force)
 
     def _reached(self, point: Point, deployment_id: str) -> None:
         del deployment_id

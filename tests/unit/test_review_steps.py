@@ -13,7 +13,7 @@ from bot.steps.base import Point
 from commands.ports import Rendered, Tree
 from commands.reasons import ReasonCode, Retry
 from storage.phases import Phase
-from tests.unit.delivery_rig import FILES, OVERLAY, Files, Kustomize, Rig, empty_database, rig
+from tests.unit.delivery_rig import CATALOGUE, FILES, OVERLAY, Files, Kustomize, Rig, empty_database, in_force, rig
 
 SIDECAR = "base/sidecar"
 
@@ -73,3 +73,34 @@ def test_a_server_that_asks_for_a_day_of_patience_gets_no_more_than_the_stage_ha
     row = rig.run(rig.ask())
     assert (row.phase, row.reason_code) == (Phase.ERRORED, ReasonCode.JENKINS_UNREACHABLE)
     assert sum(rig.paused) < 70, "the catalogue gives a build one minute"
+
+
+def _only(member: str) -> str:
+    closed = CATALOGUE.replace("{build: 1m, rollout: 3m}", "{build: 1m, rollout: 3m}, deployers: [staff]")
+    return f"{closed}groups: {{staff: {{members: [{member}]}}}}\n"
+
+
+def _asked_by_ada(rig: Rig) -> str:
+    deployment_id = rig.ask()
+    with rig.store.write() as uow:
+        row = uow.deployment(deployment_id)
+        assert row is not None
+        row.requested_by = "U0ADA"
+    return deployment_id
+
+
+@pytest.mark.parametrize(("member", "reason"), [("U0ADA", ReasonCode.LIVE), ("U0BOB", ReasonCode.NOT_PERMITTED)])
+def test_whoever_lost_the_right_while_it_waited_does_not_deploy(rig: Rig, member: str, reason: ReasonCode) -> None:
+    deployment_id = _asked_by_ada(rig)
+    rig.in_force = in_force(_only(member))
+    row = rig.run(deployment_id)
+    assert row.reason_code == reason
+    assert (len(rig.branch.trees) > 1) == (reason is ReasonCode.LIVE), "nothing is committed without the right"
+
+
+def test_rights_that_cannot_be_read_when_it_is_written_refuse(rig: Rig) -> None:
+    deployment_id = _asked_by_ada(rig)
+    rig.in_force = in_force(_only("U1").replace("{members: [U1]}", "{slack: S0STAFF}"))
+    row = rig.run(deployment_id)
+    assert (row.phase, row.reason_code) == (Phase.FAILED, ReasonCode.GROUP_UNREADABLE)
+    assert len(rig.branch.trees) == 1
