@@ -102,9 +102,7 @@ class Program:
             changed=self.outbox.poke,
         )
         self.delivery = Delivery(self.store, world, reached=reached)
-        self.listeners = Listeners(
-            Desk(self.store, self.factbook.facts, self.engine.poke), self.store, self.outbox.poke
-        )
+        self.listeners = Listeners(Desk(self.store, self.factbook.facts), self.store, self._recorded)
         self.schedule = Schedule()
         self.socket: SocketConnection | None = None
         self.ready = False
@@ -220,6 +218,11 @@ class Program:
         self.schedule.every("git-tidy", timedelta(hours=24), self.infra.tidy, first_in=timedelta(hours=1))
         self.schedule.every("engine-tidy", timedelta(hours=6), self.engine.forget, first_in=timedelta(minutes=10))
         self.schedule.start()
+
+    def _recorded(self) -> None:
+        """A request was recorded: there may be a deployment to start and a card to post."""
+        self.engine.poke()
+        self.outbox.poke()
 
     def _forget(self) -> None:
         with self.store.write() as uow:

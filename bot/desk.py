@@ -16,19 +16,18 @@ from storage.unit_of_work import Store, UnitOfWork
 class Desk:
     """Answers requests. Blocks for one short transaction: call it in a worker thread."""
 
-    def __init__(self, store: Store, facts: Callable[[], Facts], accepted: Callable[[], None]) -> None:
+    def __init__(self, store: Store, facts: Callable[[], Facts]) -> None:
         self._store = store
         self._facts = facts
-        self._accepted = accepted
 
     def answer(self, asker: Asker, request: Request) -> Answer:
         """The answer to one delivery; the same one again when the delivery is repeated."""
         facts = self._facts()
         match request:
             case Deploy():
-                answer = deploy(self._store, facts, asker, request)
+                return deploy(self._store, facts, asker, request)
             case Cancel():
-                answer = cancel(self._store, facts, asker, request)
+                return cancel(self._store, facts, asker, request)
             case Status():
                 return status(self._store, facts, asker, request)
             case History():
@@ -37,9 +36,6 @@ class Desk:
                 return self._mistake(facts, asker, request)
             case Help():
                 return Answer(ReasonCode.ANSWERED, "")
-        if not answer.refused:
-            self._accepted()
-        return answer
 
     def _mistake(self, facts: Facts, asker: Asker, mistake: Mistake) -> Answer:
         def refuse(uow: UnitOfWork) -> Answer:

@@ -76,6 +76,7 @@ class Database:
         )
         # Writers of one process queue here: SQLite's busy handler sleeps up to 100 ms, which would be the ack's tail.
         self._writer = threading.Lock()
+        self._shared = threading.local()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -85,13 +86,27 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: committed at the end, rolled back when anything raises."""
-        if self.is_sqlite:
+        """One transaction: committed at the end, undone when anything raises; inside `together`, a part of that."""
+        shared: Session | None = getattr(self._shared, "session", None)
+        if shared is not None:
+            yield shared
+            shared.flush()
+        elif self.is_sqlite:
             with self._writer, Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
         else:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread writes until the end is one transaction. Whatever raises undoes all of it."""
+        with self.write() as session:
+            self._shared.session = session
+            try:
+                yield
+            finally:
+                self._shared.session = None
 
     def lock_turn(self, session: Session) -> None:
         """Hold the right to decide on a request until the transaction ends: nobody decides on what another is changing.

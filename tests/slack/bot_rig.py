@@ -81,7 +81,7 @@ async def rig(slack: SlackServer, file: Path, *, over: str) -> AsyncIterator[Rig
     store = Store(database)
     app = slack.app
     client = AsyncWebClient(app.bot_token, base_url=slack.api_url)
-    desk = Desk(store, lambda: facts(slack.workspace.state.world.team_id), lambda: None)
+    desk = Desk(store, lambda: facts(slack.workspace.state.world.team_id))
     listeners = Listeners(desk, store, lambda: None)
     identity = BotIdentity(slack.workspace.state.world.team_id, app.bot_user_id, app.bot_id, app.bot_token)
     bolt = build_app(listeners, identity, client)
