@@ -271,3 +271,15 @@ def test_a_mention_that_does_not_say_whose_it_is_is_a_strangers_where_there_are_
     event: dict[str, str], body: dict[str, object], team: str
 ) -> None:
     assert _team_of(event, body) == team
+
+
+async def test_a_defect_of_ours_is_answered_with_an_id_that_finds_it(bot: Rig) -> None:
+    people = bot.slack.workspace
+    await bot.do(people.command, DEVELOPER, "/deploy", DEPLOY)
+    bot.sql("UPDATE deployments SET phase = 'of a newer version'")
+    with capture_logs() as logs:
+        result = await bot.do(people.command, DEVELOPER, "/deploy", f"cancel {bot.deployments()[0].id}")
+    assert result.acked, result.trouble
+    (logged,) = [one for one in logs if one["event"] == "slack.not_recorded"]
+    assert "nothing was done" in result.text
+    assert logged["error_id"] in result.text
