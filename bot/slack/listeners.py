@@ -5,7 +5,6 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -25,6 +24,7 @@ from bot.slack.parse import parse_audit, parse_deploy, parse_mention
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Cancel, Help, History, Request, Source
 from storage.models import Target
+from storage.scribe import Scribe
 from storage.unit_of_work import Note, Store
 
 ACK_SECONDS = Histogram(
@@ -55,17 +55,17 @@ class BotIdentity:
 class Listeners:
     """The Bolt app's listeners. The network is never touched before an ack."""
 
-    def __init__(self, desk: Desk, store: Store, sent: Callable[[], None]) -> None:
+    def __init__(self, desk: Desk, store: Store, recorded: Callable[[], None]) -> None:
         self._desk = desk
         self._store = store
-        self._sent = sent
+        self._recorded = recorded
         self._telling: set[asyncio.Task[None]] = set()
-        # Threads of their own: deliveries and the outbox can never take the ones an ack needs.
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="ack")
+        # A thread of its own: deliveries and the outbox can never take the one that acks need.
+        self._scribe = Scribe(store.database)
 
     def close(self) -> None:
         """Let running transactions end."""
-        self._threads.shutdown(wait=True)
+        self._scribe.close()
 
     async def on_deploy(self, ack: AsyncAck, body: Body) -> None:
         """`/deploy …`."""
@@ -100,7 +100,7 @@ class Listeners:
             body={"text": "", "fallback": message.text, "blocks": list(message.blocks)},
         )
         await self._in_thread(lambda: self._send(note))
-        self._sent()
+        self._recorded()
 
     async def on_cancel(self, ack: AsyncAck, body: Body) -> None:
         """The Cancel button of a card. A second click within seconds is the same request."""
@@ -167,7 +167,7 @@ class Listeners:
             log.exception("slack.answer_not_recorded", user=asker.user_id)
             self._say_directly(asker.response_url, message)
         await ack()
-        self._sent()
+        self._recorded()
 
     def _say_directly(self, url: str, message: SlackMessage) -> None:
         """Without a database there is no outbox: the person who clicked is told at once, if the network lets us."""
@@ -188,7 +188,7 @@ class Listeners:
                 "The request could not be recorded, so nothing was done.",
                 f"Try again in a minute; if it stays so, give the platform team the error id `{error_id}`.",
             )
-        self._sent()
+        self._recorded()
         return answer_message(answer)
 
     def _send(self, note: Note) -> None:
@@ -196,7 +196,7 @@ class Listeners:
             uow.send(note)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.wrap_future(self._scribe.submit(work))
 
 
 def build_app(listeners: Listeners, identity: BotIdentity, client: AsyncWebClient) -> AsyncApp:
