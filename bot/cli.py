@@ -35,6 +35,7 @@ def serve() -> None:
 
     settings = _settings()
     forget_secrets()
+    _make_home(settings.home)
     try:
         asyncio.run(run(settings))
     except StartError as error:
@@ -89,11 +90,25 @@ def manifest(
 def upgrade() -> None:
     """Bring the schema to this version's. SQLite needs no call: `serve` does it."""
     settings = _settings()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    _make_home(settings.home)
     engine = database.create(settings.database)
     database.upgrade(engine)
     engine.dispose()
     console.print("The schema is this version's.")
+
+
+def _make_home(home: Path) -> None:
+    """Make the program's own folder, or say why there can be none."""
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=home):
+            return
+    except OSError as error:
+        errors.print(
+            f"[red]Locktender cannot start.[/] Its folder LOCKTENDER_HOME={escape(str(home))} cannot be written: "
+            f"{error.strerror or type(error).__name__}. Name a folder that belongs to the user who runs it."
+        )
+        raise typer.Exit(COULD_NOT_TELL) from None
 
 
 def _settings() -> Settings:

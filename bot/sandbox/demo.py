@@ -1,8 +1,10 @@
 """`locktender demo`: the production program on the stand-ins, with a prompt to type commands and cards to look at."""
 
 import re
+import select
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -10,11 +12,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from bot.sandbox.slack_model import AUDITOR, DEVELOPER, RELEASE_MANAGER, CommandResult, Message, User
-from bot.sandbox.world import Running, Sandbox
+from bot.sandbox.world import Running, Sandbox, Speed
 
 CHANNEL = "C0DEPLOYMENTS"
 PERSONAS = {"developer": DEVELOPER, "release-manager": RELEASE_MANAGER, "auditor": AUDITOR}
 TURN = {"✅": "green", "❌": "red", "⚠️": "yellow", "🚫": "red", "🚀": "blue", "⏳": "cyan"}
+GOING_ON = {"🚀", "⏳"}
 PATIENCE = 90.0
 """Seconds that the scripted deploy may take before it counts as failed."""
 
@@ -28,18 +31,36 @@ machine. The bot is the production program. Try:
   /deploy my-application 1.4.2 dev --dry-run
   /deploy status                          what runs where
   /audit history app:my-application       the record
-  as auditor /audit history by:me         speak as developer, release-manager or auditor
-  click Cancel                            press a button of the latest card
+  as release-manager /deploy my-application 1.4.1 dev
+                                          speak as developer, release-manager or auditor
   git log                                 the infra-repo's commits
-  quit
+  help, quit
+
+Cards are shown as they change. You may type on meanwhile: while one version is on its way, ask for another one, see
+it wait its turn, and take it back with `click Cancel`, which presses the button of the latest card that has it.
 """
 
 
-def scripted(home: Path, svg: Path | None) -> int:
-    """One deploy without a person: 0 when it ended live, 1 otherwise. `svg` gets a picture of what was shown."""
+def _as_it_is(sandbox: Sandbox) -> None:
+    del sandbox
+
+
+def scripted(
+    home: Path,
+    svg: Path | None,
+    *,
+    prepare: Callable[[Sandbox], None] = _as_it_is,
+    speed: Speed = Speed(),  # noqa: B008 - it is frozen
+) -> int:
+    """One deploy without a person: 0 when it ended live, 1 otherwise. `svg` gets a picture of what was shown.
+
+    `prepare` may change the sandbox before the program starts.
+    """
     console = Console(record=svg is not None, width=104, highlight=False)
-    with Sandbox(home) as sandbox, sandbox.program() as program:
-        live = _scripted(console, sandbox, program)
+    with Sandbox(home, speed=speed) as sandbox:
+        prepare(sandbox)
+        with sandbox.program() as program:
+            live = _scripted(console, sandbox, program)
     if svg is not None:
         console.save_svg(str(svg), title="Locktender")
     if not live:
@@ -86,21 +107,63 @@ def interactive(home: Path) -> int:
     try:
         with sandbox.program() as program:
             console.print(Panel(WELCOME, title="Locktender", border_style="blue"))
-            for line in _lines(console):
+            channel = Channel(console, sandbox)
+            for line in _lines(console, channel):
                 _one(console, sandbox, line)
                 if program.process.poll() is not None:
-                    console.print(f"[red]The bot ended.[/] Its log is {program.log}")
+                    console.print(f"[red]The bot ended.[/] The end of its log, {program.log}:")
+                    console.print(Text(program.log.read_text(errors="replace")[-3000:]))
                     return 1
+    except KeyboardInterrupt:
+        console.print("Good-bye.")
     finally:
         sandbox.__exit__(None, None, None)
     return 0
 
 
-def _lines(console: Console) -> Iterator[str]:
+class Channel:
+    """What #deployments shows: every version of every message, once."""
+
+    def __init__(self, console: Console, sandbox: Sandbox) -> None:
+        self._console = console
+        self._sandbox = sandbox
+        self._seen: dict[str, int] = {}
+
+    def show(self) -> bool:
+        """Print what is new; True while a card's deployment is under way."""
+        going_on = False
+        workspace = self._sandbox.slack.workspace
+        for message in workspace.messages(CHANNEL):
+            versions = workspace.versions(message)
+            title = "in a thread" if message.thread_ts else "#deployments"
+            for version in versions[self._seen.get(message.ts, 0) :]:
+                self._console.print(_panel(version, self._sandbox, title=title))
+            self._seen[message.ts] = len(versions)
+            going_on = going_on or message.text[:1] in GOING_ON
+        return going_on
+
+    def follow(self) -> None:
+        """Show what happens until nothing is under way any more, or the person has typed a line."""
+        quiet_at = time.monotonic() + 1.0  # the card of what was just asked for may not be there yet
+        while not _typed():
+            if self.show():
+                quiet_at = time.monotonic() + 1.0
+            elif time.monotonic() > quiet_at:
+                return
+            time.sleep(0.05)
+
+
+def _typed() -> bool:
+    """True when a line waits to be read."""
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def _lines(console: Console, channel: Channel) -> Iterator[str]:
     while True:
+        channel.follow()
         try:
-            line = console.input("[bold]>[/] ").strip()
-        except (EOFError, KeyboardInterrupt):
+            line = console.input("" if _typed() else "[bold]>[/] ").strip()
+        except EOFError:
             return
         if line in {"quit", "exit"}:
             return
@@ -119,18 +182,20 @@ def _one(console: Console, sandbox: Sandbox, line: str) -> None:
     if line == "git log":
         for entry in sandbox.log("%h %s (%an)")[:10]:
             console.print(Text(entry))
+    elif line == "help":
+        console.print(Panel(WELCOME, title="Locktender", border_style="blue"))
     elif line.startswith("click "):
         _click(console, sandbox, user, line.removeprefix("click ").strip())
     elif line.startswith("/"):
         command, _, text = line.partition(" ")
         _command(console, sandbox, user, command, text)
     else:
-        console.print("Type a command such as [bold]/deploy help[/], [bold]click Cancel[/], [bold]git log[/] or quit.")
+        console.print("Type a command such as [bold]/deploy help[/], [bold]git log[/], [bold]help[/] or [bold]quit[/].")
 
 
 def _command(console: Console, sandbox: Sandbox, user: User, command: str, text: str) -> None:
     workspace = sandbox.slack.workspace
-    before, told = _card(sandbox), len(workspace.ephemerals(user))
+    told = len(workspace.ephemerals(user))
     result: CommandResult = workspace.command(user, command, text, channel=CHANNEL)
     if not result.acked:
         console.print(f"[red]Slack: {result.trouble}[/]")
@@ -138,8 +203,6 @@ def _command(console: Console, sandbox: Sandbox, user: User, command: str, text:
     console.print(_shown(_names(result.text, sandbox), f"only {user.real_name}, {result.seconds * 1000:.0f} ms"))
     if "Working out" in result.text:
         _await_private(console, sandbox, user, told + 1)
-    elif result.text.startswith(("Deploying", "Queued")):
-        _follow(console, sandbox, before)
 
 
 def _await_private(console: Console, sandbox: Sandbox, user: User, told: int) -> None:
@@ -152,36 +215,22 @@ def _await_private(console: Console, sandbox: Sandbox, user: User, told: int) ->
     console.print(_shown(_names(workspace.ephemerals(user)[-1].text, sandbox), f"only {user.real_name}"))
 
 
-def _follow(console: Console, sandbox: Sandbox, before: Message | None) -> None:
-    """Show a card as it changes, until it ends or Ctrl-C."""
-    seen = 0
-    try:
-        while True:
-            card = _card(sandbox)
-            if card is not None and (before is None or card.ts != before.ts):
-                versions = sandbox.slack.workspace.versions(card)
-                for version in versions[seen:]:
-                    console.print(_panel(version, sandbox))
-                seen = len(versions)
-                if card.text[:1] not in {"🚀", "⏳"}:
-                    return
-            time.sleep(0.05)
-    except KeyboardInterrupt:
-        console.print("It goes on without you looking.")
-
-
 def _click(console: Console, sandbox: Sandbox, user: User, label: str) -> None:
-    card = _card(sandbox)
-    if card is None:
-        console.print("There is no card yet.")
+    """Press a button of the latest message that has it."""
+    workspace = sandbox.slack.workspace
+    shown = (*workspace.messages(CHANNEL), *workspace.ephemerals(user))
+    pressable = [one for one in shown if label in {button.text for button in one.buttons}]
+    if not pressable:
+        console.print(f"Nothing that {user.real_name} sees has a button {label!r} (any more).")
         return
-    told = len(sandbox.slack.workspace.ephemerals(user))
+    before = [one.text for one in workspace.ephemerals(user)]
+    workspace.click(user, pressable[-1], label)
     try:
-        sandbox.slack.workspace.click(user, card, label)
-    except LookupError:
-        console.print(f"The latest card has no button {label!r} (any more).")
+        workspace.wait(lambda: [one.text for one in workspace.ephemerals(user)] != before, 20)
+    except TimeoutError:
+        console.print("Nothing came within 20 seconds.")
         return
-    _await_private(console, sandbox, user, told)
+    console.print(_shown(_names(workspace.ephemerals(user)[-1].text, sandbox), f"only {user.real_name}"))
 
 
 def _card(sandbox: Sandbox) -> Message | None:
