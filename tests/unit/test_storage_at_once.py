@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from storage.database import Database
 from storage.models import Deployment
 from storage.phases import Phase, Stage
 from storage.unit_of_work import AuditEntry, Store
+from tests.postgres import PostgresServer
 from tests.rows import audit_rows
 
 WRITERS = 8
@@ -153,3 +156,16 @@ def test_a_reader_does_not_wait_for_a_writer_nor_a_writer_for_a_reader(store: St
                 assert seen is not None
                 assert seen.phase == Phase.QUEUED
         assert reading.counts() == {"queued": 1}
+
+
+def test_a_replica_that_dies_inside_a_transaction_holds_nobody_up_for_long(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create()
+    database = Database(url)
+    with database.read() as session:
+        said = session.connection().execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
+        driver: Any = session.connection().connection.driver_connection
+        address = driver.info.get_parameters()
+    database.close()
+    postgres_server.drop(url)
+    assert said == "30s"
+    assert (address["connect_timeout"], address["tcp_user_timeout"]) == ("5", "15000")
