@@ -4,13 +4,16 @@ Every test takes an environment of its own, so that one program serves a whole f
 """
 
 import re
+import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 from sqlalchemy import select
 
 from bot.sandbox.infra_example import create_files, example_files
@@ -36,9 +39,10 @@ ALWAYS = 1_000_000
 class Rig:
     """A sandbox, the program on it, and its database seen from outside."""
 
-    def __init__(self, sandbox: Sandbox, program: Running) -> None:
+    def __init__(self, sandbox: Sandbox, program: Running, url: str = "") -> None:
         self.sandbox = sandbox
         self.program = program
+        self._url = url
         self.slack = sandbox.slack.workspace
         self._database = Database(sqlite_url(sandbox.home / "var" / "locktender.db"))
         self.store = Store(self._database)
@@ -70,6 +74,14 @@ class Rig:
         assert self.audit()[-1].reason_code == reason, self.audit()[-1]
         assert self.audit()[-1].actor == DEVELOPER.id
         assert (len(self.deployments()), self.head()) == before
+        return str(result.text)
+
+    def refuse_without_git(self, text: str, reason: ReasonCode) -> str:
+        """The same where the infra-repo has no branch to look at."""
+        result = self.type(text)
+        assert result.text.startswith("🚫"), result.text
+        assert self.audit()[-1].reason_code == reason, self.audit()[-1]
+        assert not self.deployments()
         return str(result.text)
 
     def told(self, text: str, *words: str) -> None:
@@ -178,6 +190,15 @@ class Rig:
         builds = [build for job in jobs for build in self.sandbox.jenkins.builds(job)]
         return [build for build in builds if build.parameters.get("DEPLOYMENT_ID") == deployment.id]
 
+    def fill(self, files: Mapping[str, str]) -> None:
+        """The first commit."""
+        create_files(self.sandbox.repository, files)
+
+    def healthy(self) -> tuple[int, int]:
+        """What /healthz and /readyz answer."""
+        live, ready = (httpx.get(f"{self._url}/{name}") for name in ("healthz", "readyz"))
+        return live.status_code, ready.status_code
+
     def running_image(self, environment: str) -> str:
         """The image that the cluster was told to run."""
         workload = self.sandbox.kubernetes.store.get("deployments", environment, APP)
@@ -247,6 +268,39 @@ def rig(
                 made.close()
 
 
+class _EmptySandbox(Sandbox):
+    """A company that has not written a line yet."""
+
+    def connect_registry(self) -> None:
+        """There is no locktender.yaml to name it in."""
+
+
+@contextmanager
+def bare_rig(home: Path) -> Iterator[Rig]:
+    """A rig whose infra-repo has no commit and whose cluster runs nothing."""
+
+    def nothing(bare: Path) -> None:
+        del bare
+
+    port = free_port()
+    with (
+        _EmptySandbox(home, speed=FAST, create=nothing, applied=()) as sandbox,
+        sandbox.program(more={"LOCKTENDER_PORT": str(port)}) as program,
+    ):
+        made = Rig(sandbox, program, f"http://127.0.0.1:{port}")
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _files(places: Mapping[str, str]) -> Mapping[str, str]:
     files = dict(example_files())
     lines = "".join(f"  {name}: {settings}\n" for name, settings in places.items())
@@ -281,8 +335,6 @@ class Outage:
 
 def serve(environment: Mapping[str, str], *words: str, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
     """Run the command line until it ends by itself."""
-    import sys
-
     return subprocess.run(
         [sys.executable, "-m", "bot.cli", *(words or ("serve",))],
         env=dict(environment),
@@ -293,4 +345,4 @@ def serve(environment: Mapping[str, str], *words: str, seconds: float = 60.0) ->
     )
 
 
-__all__ = ["APP", "CHANNEL", "IMAGE", "Outage", "Rig", "rig", "serve", "suppress"]
+__all__ = ["APP", "CHANNEL", "IMAGE", "Outage", "Rig", "bare_rig", "free_port", "rig", "serve"]
