@@ -30,12 +30,12 @@ console = Console(highlight=False, soft_wrap=True)
 @app.command()
 def serve() -> None:
     """Run the bot: Slack, deliveries, health and metrics, until SIGTERM."""
-    from bot.app import StartError, run
-    from bot.engine import AlreadyRunningError
-
     settings = _settings()
     forget_secrets()
     _make_home(settings.home)
+    from bot.app import StartError, run
+    from bot.engine import AlreadyRunningError
+
     try:
         asyncio.run(run(settings))
     except StartError as error:
