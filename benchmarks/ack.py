@@ -2,7 +2,7 @@
 
 Signed requests over HTTP at a fixed rate, sent whether or not the last was answered, and timed from the instant at
 which each was due. The baseline is a bare Bolt AsyncApp that says hello, served the same way, in the same run.
-Run alone: `python -m benchmarks.ack`.
+Run alone: `python -m benchmarks ack`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,13 +222,3 @@ def _free_port() -> int:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def main(measure: Callable[[], list[Row]] = rows) -> None:
-    """Print the table."""
-    for row in measure():
-        print(row, flush=True)
-
-
-if __name__ == "__main__":
-    main()

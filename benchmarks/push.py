@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.table import Row
 from bot.integrations.infra_repo import GitInfraRepo
 from bot.sandbox.git_http import GitServer
 from bot.sandbox.infra_example import create_monorepo
@@ -24,34 +25,7 @@ from commands.ports import Commit, CommitAuthor, CommitRequest, Edit, Tree
 
 _TOKEN = "benchmark-token"
 _BOT = CommitAuthor("Locktender", "locktender@example.com")
-_ALICE = CommitAuthor("Alice", "alice@example.com")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `reach` is the most that `ratio` may be, or `ours` itself where nothing is compared."""
-
-    what: str
-    ours: float
-    unit: str
-    reach: float
-    against: str = ""
-    baseline: float = 0.0
-
-    @property
-    def value(self) -> float:
-        """What is held against `reach`."""
-        return self.ours / self.baseline if self.baseline else self.ours
-
-    @property
-    def reached(self) -> bool:
-        """True when the number is as good as it should be."""
-        return self.value <= self.reach
-
-    def __str__(self) -> str:
-        compared = f"{self.value:.2f} of {self.baseline:.0f} {self.unit} ({self.against})" if self.baseline else ""
-        verdict = "reached" if self.reached else "MISSED"
-        return f"{self.what:<46} {self.ours:>7.1f} {self.unit:<6} {compared:<58} reach ≤ {self.reach:g}  {verdict}"
+_DEVELOPER = CommitAuthor("Developer", "developer@company.example")
 
 
 @dataclass(frozen=True)
@@ -184,7 +158,7 @@ def _pull_and_push(place: Path, most: int) -> int:
 
 
 def _deploy(repo: GitInfraRepo, name: str, path: str) -> Commit:
-    asked = CommitRequest(name, f"Deploy {name}", _ALICE, (("Deployment-Id", name), ("Requested-by", "Alice")))
+    asked = CommitRequest(name, f"Deploy {name}", _DEVELOPER, (("Deployment-Id", name), ("Requested-by", "Alice")))
     return repo.ensure_commit(asked, _bump(path, name))
 
 

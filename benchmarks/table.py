@@ -25,6 +25,6 @@ class Row:
         return self.value <= self.reach
 
     def __str__(self) -> str:
-        compared = f"{self.value:.2f}× of {self.baseline:.0f} {self.unit} ({self.against})" if self.baseline else ""
+        compared = f"{self.value:.2f} x {self.baseline:.0f} {self.unit} ({self.against})" if self.baseline else ""
         verdict = "reached" if self.reached else "MISSED"
         return f"{self.what:<46} {self.ours:>7.1f} {self.unit:<6} {compared:<58} reach ≤ {self.reach:g}  {verdict}"

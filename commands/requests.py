@@ -5,6 +5,7 @@ backticks, people as `mention(user_id)`. Whoever shows them escapes the rest.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -20,9 +21,12 @@ def mention(user_id: str) -> str:
     return f"{_OPEN}{user_id}{_CLOSE}"
 
 
+_PRIVATE = re.compile("[\ue000-\uf8ff]")
+
+
 def outside(text: str) -> str:
-    """Outside text that cannot be taken for a mention."""
-    return text.replace(_OPEN, "").replace(_CLOSE, "")
+    """Outside text that cannot be taken for a mention or a link: private-use characters are ours alone."""
+    return _PRIVATE.sub("", text)
 
 
 def typed(text: str) -> str:

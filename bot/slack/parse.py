@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from commands.grammar import nearest, unsafe_characters
 from commands.reasons import ReasonCode
-from commands.requests import Cancel, Deploy, Help, History, Mistake, Request, Status
+from commands.requests import Cancel, Deploy, Help, History, Mistake, Request, Status, typed
 
 DEFAULT_ENVIRONMENT = "staging"
 LONGEST_TEXT = 1000
@@ -56,12 +56,12 @@ def _deployment(words: list[str], clean: str) -> Deploy | Mistake:
         case (word,):
             near = nearest(word, _VERBS, limit=1)
             hint = f"Did you mean `/deploy {near[0]}`? " if near else ""
-            return _usage(f"`{word[:60]}` alone is not enough.", f"{hint}A deployment is {USAGE}.", clean)
+            return _usage(f"{typed(word)} alone is not enough.", f"{hint}A deployment is {USAGE}.", clean)
         case ():
             return _usage("An app and a version are missing.", f"A deployment is {USAGE}.", clean)
         case _:
             return _usage(
-                f"`{flags.words[3][:60]}` is one word too many.",
+                f"{typed(flags.words[3])} is one word too many.",
                 f"A deployment is {USAGE}; put what you want to tell after `--reason`.",
                 clean,
             )
@@ -84,7 +84,7 @@ def parse_audit(text: str, *, me: str) -> Request:
             near = nearest(key.lower(), _FILTERS, limit=1)
             hint = f"Did you mean `{near[0]}:`? " if near and colon else ""
             return _usage(
-                f"`{word[:60]}` is no filter.",
+                f"{typed(word)} is no filter.",
                 f"{hint}The filters are `app:`, `env:`, `by:` (a mention, an id or `me`) and `id:`; "
                 "for example `/audit history app:web env:staging`.",
                 clean,
@@ -94,7 +94,7 @@ def parse_audit(text: str, *, me: str) -> Request:
         who = _person(found["actor"], me)
         if who is None:
             return _usage(
-                f"`by:{found['actor'][:60]}` names nobody.", "Use `by:me`, a mention, or a Slack user id.", clean
+                f"{typed('by:' + found['actor'])} names nobody.", "Use `by:me`, a mention, or a Slack user id.", clean
             )
         found["actor"] = who
     return History(
@@ -120,7 +120,7 @@ def parse_mention(text: str, *, me: str) -> Request:
             return parse_deploy(words)
         case other:
             return _usage(
-                f"`{other[:60]}` is no command.",
+                f"{typed(other)} is no command.",
                 "Start with `deploy` or `audit`, for example `deploy my-application 1.4.2 staging`.",
                 words[:LONGEST_TEXT],
             )
@@ -163,7 +163,7 @@ def _flags(words: list[str], line: str) -> _Flags | Mistake:
         elif flag.startswith("-"):
             near = nearest(flag.split("=")[0], _FLAGS, limit=1)
             hint = f"Did you mean `{near[0]}`? " if near else ""
-            return _usage(f"`{word[:60]}` is no option of `/deploy`.", f"{hint}A deployment is {USAGE}.", line)
+            return _usage(f"{typed(word)} is no option of `/deploy`.", f"{hint}A deployment is {USAGE}.", line)
         else:
             plain.append(word)
     said = " ".join(reason or ()).strip().strip(_QUOTES).strip()
