@@ -146,9 +146,10 @@ class Program:
         self.ready = False
         if self.socket is not None:
             await self.socket.stop(drain=3.0)
-        await asyncio.to_thread(self.schedule.stop)
         await asyncio.to_thread(self.engine.stop, 10.0)
-        await asyncio.to_thread(self._record, "bot:stop")
+        await asyncio.to_thread(self.schedule.stop)
+        with contextlib.suppress(SQLAlchemyError):  # a database that is away must not keep the rest from closing
+            await asyncio.to_thread(self._record, "bot:stop")
         await self.outbox.stop(drain=5.0)
         await asyncio.to_thread(self.listeners.close)
         if self.slack.session is not None:

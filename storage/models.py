@@ -115,6 +115,7 @@ class Deployment(SQLModel, table=True):
     started_at: datetime | None = _time()
     committed_at: datetime | None = _time()
     finished_at: datetime | None = _time()
+    stage_started: datetime | None = _time()
     stage_deadline: datetime | None = _time()  # when the present stage gives up
 
     attempt: int = 0

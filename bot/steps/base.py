@@ -80,6 +80,25 @@ class World:
     """Told after every change that a person can see, so that the card is posted soon."""
 
 
+CANNOT_LOOK = frozenset(
+    {
+        ReasonCode.CATALOGUE_INVALID,
+        ReasonCode.CATALOGUE_MISSING,
+        ReasonCode.CLUSTER_CREDENTIALS,
+        ReasonCode.NOT_CONFIGURED,
+        ReasonCode.OVERLAY_INVALID,
+        ReasonCode.OVERLAY_MISSING,
+        ReasonCode.OVERLAY_UNSAFE,
+        ReasonCode.BRANCH_MISSING,
+        ReasonCode.REPO_CREDENTIALS,
+        ReasonCode.REPO_MISSING,
+        ReasonCode.UNKNOWN_APP,
+        ReasonCode.UNKNOWN_ENVIRONMENT,
+    }
+)
+"""After the commit and the build, these say that we may not look, not that anything went wrong."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a deployment goes, as the catalogue in force says now."""
@@ -98,6 +117,8 @@ class Step(ABC):
 
     name: ClassVar[str]
     stage: ClassVar[Stage]
+    blind: ClassVar[frozenset[ReasonCode]] = frozenset()
+    """Refusals that tell nothing about the deployment: it ends ERRORED, because how it went is not known."""
 
     def __init__(self, store: Store, world: World, reached: Reached) -> None:
         self.store = store
@@ -125,7 +146,8 @@ class Step(ABC):
         except Retry as fault:
             return self._again(deployment_id, attempt, fault)
         except Refused as fault:
-            return self._end(deployment_id, attempt, Phase.FAILED, fault)
+            phase = Phase.ERRORED if fault.reason in self.blind else Phase.FAILED
+            return self._end(deployment_id, attempt, phase, fault)
         except Unknown as fault:
             return self._end(deployment_id, attempt, Phase.ERRORED, fault)
         except OperationalError:
@@ -180,7 +202,7 @@ class Step(ABC):
         if row.stage == stage and row.stage_deadline is not None:
             return row
         with self.record(row, attempt) as (uow, mine):
-            mine.stage, mine.stage_deadline = stage, uow.now + span
+            mine.stage, mine.stage_started, mine.stage_deadline = stage, uow.now, uow.now + span
         return mine
 
     def out_of_time(self, row: Deployment, fault: Fault) -> None:

@@ -41,15 +41,15 @@ class Reconcile(Step):
         row = self._record(row, attempt, build)
         if build.state in GOING_ON:
             self.out_of_time(row, _timed_out(row))
-            return self._pause(row, span)
+            return self._pause(row)
         self.reached(Point.BUILD_ENDED, row.id)
         if build.state is not BuildState.SUCCESS:
             raise _failed(row, build)
         return DONE
 
-    def _pause(self, row: Deployment, span: timedelta) -> float:
-        left = row.stage_deadline - self.store.clock() if row.stage_deadline else span
-        return min(SLOWEST_POLL_SECONDS, max(POLL_SECONDS, (span - left).total_seconds() / 15))
+    def _pause(self, row: Deployment) -> float:
+        waited = self.store.clock() - row.stage_started if row.stage_started else timedelta()
+        return min(SLOWEST_POLL_SECONDS, max(POLL_SECONDS, waited.total_seconds() / 15))
 
     def _trigger(self, row: Deployment, attempt: int, pipeline: Pipeline) -> None:
         if not row.build_state:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from datetime import timedelta
 
-from bot.steps.base import DONE, Point, Step, entry
+from bot.steps.base import CANNOT_LOOK, DONE, Point, Step, entry
 from commands.ports import Rollout as Look
 from commands.ports import RolloutRequest, RolloutState, WorkloadRef
 from commands.reasons import Fault, ReasonCode, Refused, Unknown
@@ -23,6 +23,7 @@ class Rollout(Step):
 
     name = "rollout"
     stage = Stage.ROLLOUT
+    blind = CANNOT_LOOK
 
     def work(self, row: Deployment, attempt: int) -> float:
         """One look, recorded when it shows something new."""
@@ -57,9 +58,9 @@ class Rollout(Step):
 
     def _not_applied(self, row: Deployment, look: Look, span: timedelta) -> None:
         """Raise when the reconciler has had its time and the cluster was never told."""
-        if row.stage_deadline is None:
+        if row.stage_started is None:
             return
-        waited = self.store.clock() - (row.stage_deadline - span)
+        waited = self.store.clock() - row.stage_started
         if waited > min(APPLY_PATIENCE, span):
             applied = "the build succeeded" if row.job else "the commit is in git"
             raise Refused(

@@ -1,6 +1,6 @@
 """verify: does git still say so? Then the deployment has ended well."""
 
-from bot.steps.base import DONE, WRITE_PATIENCE, Point, Step
+from bot.steps.base import CANNOT_LOOK, DONE, WRITE_PATIENCE, Point, Step
 from commands.endings import Ending, end
 from commands.reasons import ReasonCode
 from storage.models import Deployment
@@ -12,6 +12,7 @@ class Verify(Step):
 
     name = "verify"
     stage = Stage.VERIFY
+    blind = CANNOT_LOOK
 
     def work(self, row: Deployment, attempt: int) -> float:
         """End as live where the rollout was watched, as committed where it was not."""

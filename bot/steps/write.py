@@ -18,7 +18,8 @@ class Write(Step):
         place = self.allowed(row)
         if row.stage != Stage.WRITE:
             with self.record(row, attempt) as (uow, mine):
-                mine.stage, mine.stage_deadline = Stage.WRITE, uow.now + WRITE_PATIENCE
+                mine.stage, mine.stage_started = Stage.WRITE, uow.now
+                mine.stage_deadline = uow.now + WRITE_PATIENCE
                 uow.audit(entry(row, "deployment:write", {"overlay": row.overlay, "version": row.version}))
             row = mine
         self.reached(Point.WRITE_RECORDED, row.id)

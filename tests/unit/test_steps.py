@@ -259,7 +259,7 @@ def test_a_jenkins_that_is_not_configured_is_named(rig: Rig) -> None:
 def test_a_cluster_that_is_not_configured_is_named(rig: Rig) -> None:
     rig.no_cluster = True
     row = rig.run(rig.ask())
-    assert verdict(row) == ("failed", "not_configured")
+    assert verdict(row) == ("errored", "not_configured")
     assert "KUBECONFIG" in row.next_step
 
 

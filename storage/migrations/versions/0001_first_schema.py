@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.Column("started_at", UtcDateTime, nullable=True),
         sa.Column("committed_at", UtcDateTime, nullable=True),
         sa.Column("finished_at", UtcDateTime, nullable=True),
+        sa.Column("stage_started", UtcDateTime, nullable=True),
         sa.Column("stage_deadline", UtcDateTime, nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("executor", sa.String(), nullable=False),
