@@ -24,6 +24,8 @@ from bot.slack.outbox_rows import LEASE, RATE_LIMITED, SENT, CardJob, NoteJob, O
 from storage.models import Target
 
 LOOK_EVERY = 1.0
+ROUND_GAP = 0.1
+"""Seconds between two rounds: what is written meanwhile shares the next, and nobody sees a tenth of a second."""
 TIMEOUT = 10
 """Seconds for one call to a response_url."""
 Call = Callable[..., Awaitable[AsyncSlackResponse]]
@@ -95,6 +97,8 @@ class Outbox:
                 await asyncio.sleep(LOOK_EVERY)
             if last and not busy:
                 return
+            if not self._stopping:
+                await asyncio.sleep(ROUND_GAP)
             if not busy and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout=LOOK_EVERY)

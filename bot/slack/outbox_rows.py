@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from bot.slack.cards import CommitLink, SlackMessage, deployment_card
 from storage.models import Card, Deployment, Message, Target
@@ -19,6 +19,8 @@ LEASE = timedelta(seconds=30)
 UPDATE_GAP = timedelta(seconds=1)
 """Between two updates of one card: chat.update allows about 50 a minute, and nobody reads faster."""
 BATCH = 20
+POSTS = 4
+"""New cards in one round: Slack takes about one post a second and channel, and little more at once."""
 NEXT_REPLY = timedelta(seconds=1)
 """How soon a reply is looked at again while the one before it is tried, perhaps by another replica."""
 GIVE_UP_AFTER = 12
@@ -118,19 +120,21 @@ class OutboxRows:
         if not due:
             return [], []
         with self._store.write() as uow:
-            return self._lease_cards(uow, quiet), self._lease_notes(uow)
+            return self._lease_cards(uow, quiet), self._lease_notes(uow, quiet)
 
     def _due(self, uow: UnitOfWork, quiet: Quiet) -> bool:
         message = cast("Any", Message)
         cards = _due_cards(select(cast("Any", Card).deployment_id), uow, quiet).limit(1)
-        notes = select(message.id).where(message.waiting, message.not_before <= uow.now).limit(1)
+        notes = _due_notes(select(message.id), uow, quiet).limit(1)
         return uow.session.execute(cards).first() is not None or uow.session.execute(notes).first() is not None
 
     def _lease_cards(self, uow: UnitOfWork, quiet: Quiet) -> list[CardJob]:
         table = cast("Any", Card)
-        query = _due_cards(select(Card), uow, quiet).order_by(table.ts == "", table.not_before).limit(BATCH)
+        due = _due_cards(select(Card), uow, quiet).order_by(table.not_before)
+        updates = uow.session.scalars(self._locked(due.where(table.ts != "").limit(BATCH))).all()
+        posts = uow.session.scalars(self._locked(due.where(table.ts == "").limit(POSTS))).all()
         jobs = []
-        for card in uow.session.scalars(self._locked(query)):
+        for card in (*updates, *posts):
             deployment = uow.deployment(card.deployment_id)
             if deployment is None:
                 card.behind = False
@@ -169,10 +173,9 @@ class OutboxRows:
             if card is not None:
                 card.behind = True
 
-    def _lease_notes(self, uow: UnitOfWork) -> list[NoteJob]:
+    def _lease_notes(self, uow: UnitOfWork, quiet: Quiet) -> list[NoteJob]:
         table = cast("Any", Message)
-        query = select(Message).where(table.waiting, table.not_before <= uow.now)
-        query = query.order_by(table.not_before, table.id).limit(BATCH)
+        query = _due_notes(select(Message), uow, quiet).order_by(table.not_before, table.id).limit(BATCH)
         jobs: list[NoteJob] = []
         for note in uow.session.scalars(self._locked(query)):
             thread, channel = note.thread_ts, note.channel
@@ -313,6 +316,17 @@ def _due_cards(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN40
         query = query.where(table.ts == "")
     if quiet.channels:
         query = query.where(or_(table.ts != "", table.channel.not_in(sorted(quiet.channels))))
+    return query
+
+
+def _due_notes(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401 - a select of whichever columns
+    message, card = cast("Any", Message), cast("Any", Card)
+    query = query.where(message.waiting, message.not_before <= uow.now)
+    if quiet.channels:
+        there = sorted(quiet.channels)
+        replies = select(card.deployment_id).where(card.deployment_id == message.deployment_id, card.channel.in_(there))
+        private = message.target.in_([Target.RESPONSE, Target.EPHEMERAL])
+        query = query.where(or_(private, and_(message.channel.not_in(there), ~replies.exists())))
     return query
 
 
