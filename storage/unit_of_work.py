@@ -20,6 +20,7 @@ OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
 """The phases of deployments that have not ended."""
 
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
+_NEW_CARD = {"ts": "", "behind": True, "shown": "", "attempts": 0, "error": ""}
 _ANSWERED = select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key"))
 _LAST_SEQ = select(func.max(_AUDIT.c.seq))
 _WAITING_FOR = (
@@ -87,6 +88,22 @@ class Waiting:
     requested_at: datetime
 
 
+@dataclass(frozen=True)
+class AuditRecord:
+    """An audit row as it was appended; `details` is canonical JSON."""
+
+    seq: int
+    at: datetime
+    action: str
+    team_id: str
+    actor: str
+    app: str
+    environment: str
+    deployment_id: str
+    reason_code: str
+    details: str
+
+
 class UnitOfWork:
     """The reads and writes of one transaction. Open it with `Store.write()` or `Store.read()`."""
 
@@ -94,12 +111,15 @@ class UnitOfWork:
         self.session = session
         self.now = clock()
         self._database = database
+        self._connection: Connection | None = None
         self._locks_rows = writing and not database.is_sqlite  # SQLite's write lock covers every row
 
     @property
     def _core(self) -> Connection:
         """The transaction without the ORM, for the statements that every ack waits for."""
-        return self.session.connection()
+        if self._connection is None:
+            self._connection = self.session.connection()
+        return self._connection
 
     # ------------------------------------------------------------ deliveries
 
@@ -136,8 +156,8 @@ class UnitOfWork:
         deployment.requested_at = self.now
         self._core.execute(_DEPLOYMENTS.insert(), deployment.model_dump())
         if channel:
-            card = Card(deployment_id=deployment.id, channel=channel, not_before=self.now)
-            self._core.execute(_CARDS.insert(), card.model_dump())
+            card = {"deployment_id": deployment.id, "channel": channel, "not_before": self.now}
+            self._core.execute(_CARDS.insert(), _NEW_CARD | card)
         return deployment
 
     def deployment(self, deployment_id: str) -> Deployment | None:
@@ -273,11 +293,11 @@ class UnitOfWork:
 
     # ------------------------------------------------------------ audit
 
-    def audit(self, entry: AuditEntry) -> AuditRow:
+    def audit(self, entry: AuditEntry) -> AuditRecord:
         """Append one row. Numbers are consecutive: a gap is a missing row."""
         self._database.lock_audit(self.session)
         last = self._core.execute(_LAST_SEQ).scalar() or 0
-        row = AuditRow(
+        record = AuditRecord(
             seq=last + 1,
             at=self.now,
             action=entry.action,
@@ -289,9 +309,8 @@ class UnitOfWork:
             reason_code=entry.reason_code,
             details=canonical(storable(entry.details)),
         )
-        row.leaf = leaf_hash(audit_text(row))
-        self._core.execute(_AUDIT.insert(), row.model_dump())
-        return row
+        self._core.execute(_AUDIT.insert(), vars(record) | {"leaf": leaf_hash(audit_text(record))})
+        return record
 
     # ------------------------------------------------------------ outbox
 
@@ -343,7 +362,7 @@ class UnitOfWork:
         ).first()
 
 
-def audit_text(row: AuditRow) -> str:
+def audit_text(row: AuditRow | AuditRecord) -> str:
     """The canonical text of an audit row: what its leaf hash covers."""
     return canonical(
         {
