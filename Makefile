@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format test-cluster test-postgres test-crash bench lock clean
+.PHONY: help setup demo test lint format test-slow test-cluster test-crash bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+test-slow: $(READY) ## the whole program through every trouble of git, Jenkins, cluster and kill -9 (minutes)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow tests $(ARGS)
 
 test-cluster: $(READY) ## the tests that need a disposable Kubernetes cluster in KUBECONFIG
 	$(BIN)/python -m pytest -m cluster tests $(ARGS)

@@ -106,6 +106,7 @@ class Program:
         self.schedule = Schedule()
         self.socket: SocketConnection | None = None
         self.ready = False
+        self.asked_to_stop = asyncio.Event()
 
     async def start(self) -> uvicorn.Server:
         """Start everything but the web server, which is returned ready to serve. Raises StartError."""
@@ -205,7 +206,9 @@ class Program:
                         f"Slack could not be reached at {self.settings.slack_api_url}: check the network and the proxy."
                     ) from error
                 log.warning("app.slack_unreachable", error=type(error).__name__)
-                await asyncio.sleep(1)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.asked_to_stop.wait(), 1)
+                    raise StartError("It was stopped while Slack could not be reached.") from error
             else:
                 token = self.settings.slack_bot_token.get_secret_value()
                 return BotIdentity(
@@ -260,13 +263,12 @@ async def run(settings: Settings, *, reached: Reached = nothing) -> None:
         program = Program(settings, reached=reached)
     except Fault as fault:
         raise StartError(f"{fault.what} {fault.next_step}") from fault
-    server = await program.start()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    # Before anything starts, so that from its first instant it is stopped in order.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, program.asked_to_stop.set)
+    server = await program.start()
     serving = asyncio.create_task(server.serve([listening]))
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(program.asked_to_stop.wait())
     log.info("app.started", host=settings.host, port=settings.port, socket_mode=settings.socket_mode)
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     log.info("app.stopping")
