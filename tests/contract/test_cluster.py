@@ -37,6 +37,7 @@ def server(rig: Rig) -> KubernetesServer:
     return rig.stand_in
 
 
+@pytest.mark.slow
 class TestClusterOnTheStandIn(ClusterScenarios):
     @pytest.fixture
     def rig(self, tmp_path: Path, served: tuple[KubernetesServer, str]) -> Iterator[Rig]:

@@ -5,6 +5,8 @@ Double clicks and repeated events are here too; what a killed program does is in
 
 from collections import Counter
 
+import pytest
+
 from bot.sandbox.server import Fault, Misbehaviour
 from bot.sandbox.slack_model import DEVELOPER
 from storage.phases import Phase
@@ -21,6 +23,7 @@ def test_a_command_delivered_three_times_at_once_is_one_deployment_with_three_eq
     lab.assert_like_an_uninterrupted_run()
 
 
+@pytest.mark.slow
 def test_a_mention_that_comes_again_is_one_deployment(lab: Lab) -> None:
     program = lab.start()
     lab.sandbox.slack.workspace.mention(DEVELOPER, CHANNEL, "deploy my-application 1.4.2", copies=3)
@@ -31,6 +34,7 @@ def test_a_mention_that_comes_again_is_one_deployment(lab: Lab) -> None:
     assert told[0].startswith("Deploying")
 
 
+@pytest.mark.slow
 def test_a_double_click_on_cancel_cancels_once(lab: Lab) -> None:
     lab.sandbox.registry.faults.add(Fault("*", "manifests", Misbehaviour.REFUSE, times=10_000, status=503))
     program = lab.start()

@@ -33,6 +33,7 @@ AFTER_EFFECTS = {Point.PUSHED, Point.BUILD_TRIGGERED, Point.BUILD_STORED, Point.
 """Where a single death costs most when it goes wrong: in the default suite; `make test-crash` has the others."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "point",
     [pytest.param(point, marks=() if point in AFTER_EFFECTS else pytest.mark.crash_sweep) for point in Point],

@@ -3,6 +3,8 @@
 Every test takes an environment of its own, so that one program serves a whole file and no test sees another's traces.
 """
 
+import contextlib
+import random
 import re
 import socket
 import subprocess
@@ -295,10 +297,12 @@ def bare_rig(home: Path) -> Iterator[Rig]:
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that the system gives to connections: nobody takes it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - any free port will do; nothing depends on secrecy
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _files(places: Mapping[str, str]) -> Mapping[str, str]:

@@ -84,6 +84,7 @@ def test_sigterm_ends_it_with_zero_and_leaves_start_and_stop_in_the_log(sandbox:
     assert events[-1] == "app.stopped"
 
 
+@pytest.mark.slow
 def test_the_demos_script_ends_live() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bot.cli", "demo", "--script"], capture_output=True, text=True, timeout=100, check=False
@@ -93,6 +94,7 @@ def test_the_demos_script_ends_live() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_demos_script_fails_when_the_deploy_does_not_end_live(tmp_path: Path) -> None:
     def spoil(sandbox: Sandbox) -> None:
         sandbox.job.disabled = True

@@ -31,5 +31,5 @@ def test_every_variable_that_settings_read_is_documented() -> None:
     from bot.settings import Settings
 
     told = "\n".join(document.read_text() for document in DOCUMENTS)
-    aliases = [field.alias for field in Settings.model_fields.values()]
+    aliases = [str(field.alias) for field in Settings.model_fields.values()]
     assert [alias for alias in aliases if alias not in told] == []
