@@ -23,7 +23,7 @@ demo: $(READY) ## run Locktender against stand-ins on this machine (ARGS="--scri
 	@$(BIN)/locktender demo $(ARGS)
 
 test: $(READY) ## the test suite: needs only Python, git and make
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
