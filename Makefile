@@ -36,7 +36,7 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 test-slow: $(READY) ## the whole program through every trouble of git, Jenkins, cluster and kill -9 (minutes)
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not crash_sweep" tests $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "slow and not crash_sweep" tests $(ARGS)
 
 test-cluster: $(READY) ## the tests that need a disposable Kubernetes cluster in KUBECONFIG
 	$(BIN)/python -m pytest -m cluster tests $(ARGS)
