@@ -256,7 +256,7 @@ async def run(settings: Settings, *, reached: Reached = nothing) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError when the program cannot start."""
     logs.configure(settings.log_level)
     # SQLite gives up the GIL at every statement, and by default waits up to 5 ms to get it back from a busy thread:
-    # ten statements long, with the write lock held. That was the whole of an ack's slowest percentiles.
+    # ten statements long, with the write lock held.
     sys.setswitchinterval(SWITCH_SECONDS)
     listening = listen(settings.host, settings.port)
     try:
