@@ -63,13 +63,117 @@ class Asker:
 
 @dataclass(frozen=True)
 class Deploy:
-    """`/deploy APP VERSION [ENVIRONMENT] [--reason TEXT] [--dry-run]`, names as typed."""
+    """`/deploy APP VERSION [ENVIRONMENT] [--reason TEXT] [--at TIME] [--dry-run] [--break-glass]`, names as typed."""
 
     app: str
     version: str
     environment: str
     reason: str = ""
     dry_run: bool = False
+    at: str = ""
+    break_glass: bool = False
+
+
+@dataclass(frozen=True)
+class Promote:
+    """`/promote APP[,APP…]|all [FROM] [TO]`; without environments, the last step of the promotion path.
+
+    `apps` is `("all",)` for every app that both environments have. `force` promotes from a source that is not healthy,
+    and asks for a reason.
+    """
+
+    apps: tuple[str, ...]
+    source: str = ""
+    target: str = ""
+    reason: str = ""
+    at: str = ""
+    force: bool = False
+    break_glass: bool = False
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """`/rollback APP ENVIRONMENT [to VERSION|COMMIT|DEPLOYMENT] --reason TEXT [--exact]`.
+
+    `to` is empty for the version before that was verified healthy. `exact` restores the base too.
+    """
+
+    app: str
+    environment: str
+    to: str = ""
+    reason: str = ""
+    exact: bool = False
+    break_glass: bool = False
+
+
+@dataclass(frozen=True)
+class Lock:
+    """`/deploy lock APP|ENVIRONMENT|APP ENVIRONMENT|all [2h] --reason TEXT`; words are looked up later."""
+
+    words: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Unlock:
+    """`/deploy unlock APP|ENVIRONMENT|APP ENVIRONMENT|all [--reason TEXT]`: lifts a lock, or a hold of a rollback."""
+
+    words: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """`/deploy freeze ENVIRONMENT|all 2h --reason TEXT`."""
+
+    words: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Unfreeze:
+    """`/deploy unfreeze ENVIRONMENT|all [--reason TEXT]`: ends an ad hoc freeze, never one of the catalogue."""
+
+    words: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Why:
+    """`/deploy why ID` or `/deploy why APP [ENVIRONMENT]`: what blocks, and who can lift it."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Queue:
+    """`/deploy queue [APP] [ENVIRONMENT]`: what waits and runs, in the order in which it will start."""
+
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Approve:
+    """The Approve button, or `/deploy approve ID [--reason TEXT]`. `token` is the button's random value or an id."""
+
+    token: str
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """The Reject button with the reason from its form, or `/deploy reject ID --reason TEXT`."""
+
+    token: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Review:
+    """`/deploy review ID [--reason TEXT]`, or its button: a second person has looked at a change made by break-glass."""
+
+    token: str
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +218,32 @@ class Mistake:
     words: str = ""
 
 
-Request = Deploy | Status | Cancel | Help | History | Mistake
+_DONE = {
+    ReasonCode.ACCEPTED,
+    ReasonCode.ANSWERED,
+    ReasonCode.APPROVED,
+    ReasonCode.CANCELLED_BY_PERSON,
+    ReasonCode.REJECTED_BY_PERSON,
+}
+Request = (
+    Deploy
+    | Promote
+    | Rollback
+    | Approve
+    | Reject
+    | Review
+    | Lock
+    | Unlock
+    | Freeze
+    | Unfreeze
+    | Why
+    | Queue
+    | Status
+    | Cancel
+    | Help
+    | History
+    | Mistake
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +272,7 @@ class Answer:
     @property
     def refused(self) -> bool:
         """True when nothing was done."""
-        return self.reason not in {ReasonCode.ACCEPTED, ReasonCode.ANSWERED, ReasonCode.CANCELLED_BY_PERSON}
+        return self.reason not in _DONE
 
     def as_json(self) -> str:
         """For the row that remembers what a delivery was answered."""
