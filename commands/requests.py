@@ -170,7 +170,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Review:
-    """`/deploy review ID [--reason TEXT]`, or its button: a second person has looked at a change made by break-glass."""
+    """`/deploy review ID [--reason TEXT]`, or its button: a second person looked at a change made by break-glass."""
 
     token: str
     comment: str = ""
