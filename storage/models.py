@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Column, DateTime, Dialect, Index, String, Text, TypeDecorator, text
+from sqlalchemy import false as sql_false
 from sqlmodel import Field, SQLModel
 
 from storage import phases
@@ -46,10 +47,18 @@ def _time(*, nullable: bool = True) -> Any:  # noqa: ANN401 - sqlmodel's Field i
     return Field(default=None, sa_column=Column(UtcDateTime, nullable=nullable))
 
 
+def _added(default: str | int) -> Any:  # noqa: ANN401 - sqlmodel's Field is typed Any
+    """A column that an earlier release did not have."""
+    server = sql_false() if default is False else str(default)
+    return Field(default=default, sa_column_kwargs={"server_default": server})
+
+
 class Kind(StrEnum):
     """What sort of request a deployment came from."""
 
     DEPLOY = "deploy"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
     PREVIEW = "preview"  # --dry-run: everything up to the commit, and no commit
 
 
@@ -123,14 +132,140 @@ class Deployment(SQLModel, table=True):
     heartbeat_at: datetime | None = _time()
     revision: int = 0  # grows with every change that a person can see
 
+    # Added after the first release: the server's defaults are what rows of before have.
+    card_id: str = _added("")  # whose card shows it: its own (empty, too), or that of its change set
+    change_id: str = _added("")  # the reviewed change it is a part of; empty where nothing is reviewed
+    priority: int = _added(0)  # what starts first among those that wait for one target: rollbacks before all others
+    not_before: datetime | None = _time()  # --at
+    break_glass: bool = _added(False)
+    exact: bool = _added(False)
+    promoted_from: str = _added("")  # the environment whose image this is
+    restores: str = _added("")  # the deployment whose content a rollback brings back
+    restore_commit: str = _added("")  # the commit whose overlay a rollback brings back
+    blocked: str = _added("")  # what holds it up now, and who can lift that
+    superseded_by: str = _added("")
+    soak_restarts: int | None = None  # container restarts when the soak began
+
     def to(self, phase: Phase) -> None:
         """Change phase; the only way to. Raises IllegalTransitionError for a change the table does not have."""
         phases.check(Phase(self.phase), phase)
         self.phase = phase
 
 
+class ChangeState(StrEnum):
+    """Where a reviewed change is. The last three are ends."""
+
+    PREPARING = "preparing"  # worked out and rendered; the pull request is opened
+    OPEN = "open"  # waits for approvals
+    APPROVED = "approved"  # waits for its turn, then is merged
+    MERGED = "merged"
+    CLOSED = "closed"  # rejected, expired, cancelled, superseded, or closed by hand
+    FAILED = "failed"  # it cannot be done, or what was merged is not what was approved
+
+
+class Change(SQLModel, table=True):
+    """A change that has to be reviewed: one pull request, one approval, for one deployment or a set of them."""
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        Index("changes_by_state", "state", "visit_at"),
+        Index("changes_by_token", "token"),
+        Index("changes_by_review", "review_due"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)  # of a single deployment: its id
+    kind: Kind = Field(default=Kind.DEPLOY, sa_type=String)
+    state: ChangeState = Field(default=ChangeState.PREPARING, sa_type=String)
+    environment: str
+    team_id: str
+    requested_by: str
+    requested_at: datetime = _time(nullable=False)
+    reason: str = Field(default="", sa_type=Text)
+    card_id: str = ""
+
+    token: str = ""  # what the buttons carry: random, new for every content that is shown, empty while none is
+    required: int = 1
+    groups: str = Field(default="[]", sa_type=Text)  # JSON: names of the groups that may approve
+    expires_at: datetime | None = _time()
+
+    branch: str = ""
+    pr_number: int | None = None
+    pr_url: str = ""
+    base_sha: str = ""  # the commit that it was worked out on
+    head_sha: str = ""
+    binding: str = Field(default="", sa_type=Text)  # JSON of what an approval is bound to
+    content: str = ""  # SHA-256 of the binding: an approval counts for this content only
+    shown: str = Field(default="{}", sa_type=Text)  # JSON: what the card says of it
+    diff: str = Field(default="", sa_type=Text)
+    moved: str = Field(default="", sa_type=Text)  # what moved since it was shown last
+    wants: str = Field(default="[]", sa_type=Text)  # JSON: what the code host still asks for, in sentences
+    note: str = Field(default="", sa_type=Text)
+
+    merge_sha: str = ""
+    merged_by: str = ""
+    merged_at: datetime | None = _time()
+    break_glass: bool = False
+    review_due: datetime | None = _time()  # break-glass: until when a second person must have looked
+    reviewed_by: str = ""
+    reviewed_at: datetime | None = _time()
+
+    visit_at: datetime | None = _time()  # when it is looked at next; in the future while somebody looks
+    visits: int = 0  # in a row without success
+    poll_until: datetime | None = _time()
+
+
+class Approval(SQLModel, table=True):
+    """What one person said about one content of a change. Void for any other content."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (Index("approvals_by_change", "change_id", "content", "person", unique=True),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    change_id: str
+    content: str
+    person: str  # the same human everywhere: the catalogue's name of them, or slack:<id>
+    verdict: str  # approved | rejected
+    team_id: str = ""
+    slack_user: str = ""
+    login: str = ""  # on the code host, for reviews that were given there
+    source: str = "slack"
+    comment: str = Field(default="", sa_type=Text)
+    at: datetime = _time(nullable=False)
+
+
+class LockKind(StrEnum):
+    """What holds requests up."""
+
+    LOCK = "lock"
+    FREEZE = "freeze"
+    HOLD = "hold"  # set by a rollback, so that nothing overwrites it by itself
+
+
+class Lock(SQLModel, table=True):
+    """A lock, an ad hoc freeze or a hold. An empty app or environment means every one of them."""
+
+    __tablename__ = "locks"
+    __table_args__ = (
+        Index("locks_in_force", "lifted_at", "environment", "app"),
+        Index("locks_by_deployment", "deployment_id"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    kind: LockKind = Field(sa_type=String)
+    app: str = ""
+    environment: str = ""
+    reason: str = Field(default="", sa_type=Text)
+    team_id: str = ""
+    owner: str
+    at: datetime = _time(nullable=False)
+    expires_at: datetime | None = _time()
+    lifted_at: datetime | None = _time()
+    lifted_by: str = ""
+    deployment_id: str = ""  # the rollback that set a hold
+
+
 class Card(SQLModel, table=True):
-    """The one Slack message of a deployment: where it is, and whether it shows the latest revision."""
+    """The one Slack message of a deployment or change set: where it is, and whether it shows the latest revision."""
 
     __tablename__ = "cards"
     __table_args__ = (
