@@ -49,7 +49,7 @@ def _time(*, nullable: bool = True) -> Any:  # noqa: ANN401 - sqlmodel's Field i
 
 def _added(default: str | int) -> Any:  # noqa: ANN401 - sqlmodel's Field is typed Any
     """A column that an earlier release did not have."""
-    server = sql_false() if default is False else str(default)
+    server = sql_false() if default is False else text("''" if default == "" else str(default))
     return Field(default=default, sa_column_kwargs={"server_default": server})
 
 
