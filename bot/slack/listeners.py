@@ -19,7 +19,8 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.desk import Desk
-from bot.slack.cards import CANCEL, OLDER, SlackMessage, answer_message, help_message
+from bot.slack.cards import CANCEL, OLDER, SlackMessage, answer_message
+from bot.slack.help import help_message
 from bot.slack.parse import parse_audit, parse_deploy, parse_mention
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Cancel, Help, History, Request, Source

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bot.sandbox.card_gallery import gallery, page
-from bot.slack.cards import CANCEL, OLDER, SlackMessage, answer_message, deployment_card, help_message, thread_message
+from bot.slack.cards import CANCEL, OLDER, SlackMessage, answer_message, deployment_card, thread_message
+from bot.slack.help import help_message
 from commands.reasons import ReasonCode
 from commands.requests import Answer, History, Row, mention
 from storage.models import Deployment
