@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.delivery import Delivery
+from storage import claims
 from storage.database import Database, normalise
 from storage.models import Deployment
 from storage.phases import Phase
@@ -47,8 +48,18 @@ class AlreadyRunningError(RuntimeError):
 class Engine:
     """One per process. `start()` after the database was migrated, `stop()` before it is closed."""
 
-    def __init__(self, store: Store, home: Path, url: str, *, executor: str, capacity: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        home: Path,
+        url: str,
+        *,
+        executor: str,
+        capacity: int,
+        may_start: claims.MayStart = claims.anything,
+    ) -> None:
         self._store = store
+        self._may_start = may_start
         self._database: Database = store.database
         self._home = home
         self._url = url
@@ -218,14 +229,14 @@ class Engine:
         if room <= 0:
             return
         with self._store.write() as uow:
-            taken = [(row.id, row.attempt) for row in uow.claim(self.executor, room)]
+            taken = [(row.id, row.attempt) for row in claims.claim(uow, self.executor, room, self._may_start)]
         for deployment_id, attempt in taken:
             self._begin(deployment_id, attempt)
 
     def _take_over(self) -> None:
         """Give deployments whose process is gone to this one, under a new attempt."""
         with self._store.read() as uow:
-            stale = [row.id for row in uow.stale(uow.now - STALE_AFTER)]
+            stale = [row.id for row in claims.stale(uow, uow.now - STALE_AFTER)]
         for deployment_id in stale:
             with self._store.write() as uow:
                 row = uow.deployment(deployment_id)
@@ -234,7 +245,7 @@ class Engine:
                 uow.hold(row)  # another replica may be taking it over at this very moment
                 if not self._is_stale(row, uow.now - STALE_AFTER):
                     continue
-                uow.attempt(row, self.executor)
+                claims.begin_attempt(uow, row, self.executor)
                 attempt = row.attempt
             log.info("engine.taken_over", deployment=deployment_id, attempt=attempt)
             self._begin(deployment_id, attempt)

@@ -192,7 +192,8 @@ class Change(SQLModel, table=True):
     pr_number: int | None = None
     pr_url: str = ""
     base_sha: str = ""  # the commit that it was worked out on
-    head_sha: str = ""
+    own_sha: str = ""  # the commit that we put on the branch
+    head_sha: str = ""  # the branch's head as it is shown: ours, or one with other people's commits on top
     binding: str = Field(default="", sa_type=Text)  # JSON of what an approval is bound to
     content: str = ""  # SHA-256 of the binding: an approval counts for this content only
     shown: str = Field(default="{}", sa_type=Text)  # JSON: what the card says of it
@@ -211,7 +212,7 @@ class Change(SQLModel, table=True):
 
     visit_at: datetime | None = _time()  # when it is looked at next; in the future while somebody looks
     visits: int = 0  # in a row without success
-    poll_until: datetime | None = _time()
+    revision: int = 0  # grows with every change that a person can see
 
 
 class Approval(SQLModel, table=True):

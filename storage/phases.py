@@ -26,10 +26,40 @@ class Phase(StrEnum):
 
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
     Phase.AWAITING_APPROVAL: frozenset(
-        {Phase.QUEUED, Phase.REJECTED, Phase.EXPIRED, Phase.CANCELLED, Phase.SUPERSEDED, Phase.ERRORED}
+        {
+            Phase.QUEUED,
+            Phase.REJECTED,
+            Phase.EXPIRED,
+            Phase.CANCELLED,
+            Phase.SUPERSEDED,
+            Phase.FAILED,
+            Phase.ERRORED,
+        }
     ),
-    Phase.QUEUED: frozenset({Phase.RUNNING, Phase.CANCELLED, Phase.SUPERSEDED, Phase.EXPIRED}),
-    Phase.RUNNING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ERRORED, Phase.CANCELLED}),
+    # Back to AWAITING_APPROVAL: what was approved has moved, and is shown again.
+    Phase.QUEUED: frozenset(
+        {
+            Phase.RUNNING,
+            Phase.AWAITING_APPROVAL,
+            Phase.CANCELLED,
+            Phase.SUPERSEDED,
+            Phase.EXPIRED,
+            Phase.REJECTED,
+            Phase.FAILED,
+            Phase.ERRORED,
+        }
+    ),
+    # Back to QUEUED or AWAITING_APPROVAL: it stood down before it wrote anything, for a lock or because content moved.
+    Phase.RUNNING: frozenset(
+        {
+            Phase.SUCCEEDED,
+            Phase.FAILED,
+            Phase.ERRORED,
+            Phase.CANCELLED,
+            Phase.QUEUED,
+            Phase.AWAITING_APPROVAL,
+        }
+    ),
     Phase.SUCCEEDED: frozenset(),
     Phase.FAILED: frozenset(),
     Phase.ERRORED: frozenset(),

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
-from storage.models import AuditRow, Card, CatalogueVersion, Deployment, Kind, Message, Seen, Target
-from storage.phases import Phase, Stage
+from storage.models import AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
+from storage.phases import Phase
 
 OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
 """The phases of deployments that have not ended."""
@@ -164,9 +164,13 @@ class UnitOfWork:
         """One deployment by its whole id."""
         return self.session.get(Deployment, deployment_id)
 
-    def hold(self, deployment: Deployment) -> None:
+    def hold(self, row: Deployment | Change) -> None:
         """Read it again, and let nobody else change it until this transaction ends, so that what is decided holds."""
-        self.session.refresh(deployment, with_for_update=self._locks_rows or None)
+        self.session.refresh(row, with_for_update=self._locks_rows or None)
+
+    def locked(self, query: Any) -> list[Any]:  # noqa: ANN401 - a select of whichever rows
+        """The rows of a query, held; those that another replica holds are left out."""
+        return list(self.session.scalars(query.with_for_update(skip_locked=True) if self._locks_rows else query))
 
     def running(self, deployment_id: str, attempt: int) -> Deployment:
         """The deployment, provided this attempt still owns it; StaleAttemptError otherwise. Held, as by `hold`."""
@@ -229,67 +233,9 @@ class UnitOfWork:
     def changed(self, deployment: Deployment) -> None:
         """Count a change that people can see, and have the card posted again."""
         deployment.revision += 1
-        card = self.session.get(Card, deployment.id)
+        card = self.session.get(Card, deployment.card_id or deployment.id)
         if card is not None:
             card.behind = True
-
-    def claim(self, executor: str, limit: int) -> list[Deployment]:
-        """Take up to `limit` queued deployments whose target is free, oldest first, and mark them running.
-
-        Two replicas may try at once. Only the oldest of a target is ever chosen, so what the other one has locked is
-        skipped, not overtaken; the unique index on running deployments stands behind that.
-        """
-        chosen = self._next_of_each_target(limit)
-        table = cast("Any", Deployment)
-        query = (
-            select(Deployment)
-            .where(table.id.in_(chosen), table.phase == Phase.QUEUED)
-            .order_by(table.requested_at, table.id)
-        )
-        if self._locks_rows:
-            query = query.with_for_update(skip_locked=True)
-        taken = list(self.session.scalars(query))
-        for row in taken:
-            row.to(Phase.RUNNING)
-            row.stage = Stage.CHECK
-            row.started_at = self.now
-            self.attempt(row, executor)
-            self.changed(row)
-        self.session.flush()
-        return taken
-
-    def _next_of_each_target(self, limit: int) -> list[str]:
-        """Ids of queued previews and of each free target's oldest queued deployment: a long queue blocks no other."""
-        table = cast("Any", Deployment)
-        columns = (table.id, table.kind, table.app, table.environment)
-        queued = self.session.execute(
-            select(*columns).where(table.phase == Phase.QUEUED).order_by(table.requested_at, table.id)
-        ).all()
-        # Read after the queue: a deployment that left it in between is found here.
-        running = self.session.execute(select(*columns).where(table.phase == Phase.RUNNING)).all()
-        busy = {(app, environment) for _, kind, app, environment in running if kind != Kind.PREVIEW}
-        chosen: list[str] = []
-        for deployment_id, kind, app, environment in queued:
-            if len(chosen) == limit:
-                break
-            if kind != Kind.PREVIEW:
-                if (app, environment) in busy:
-                    continue
-                busy.add((app, environment))
-            chosen.append(deployment_id)
-        return chosen
-
-    def stale(self, before: datetime) -> list[Deployment]:
-        """Running deployments that nobody has sent a heartbeat for since then, or that were released."""
-        table = cast("Any", Deployment)
-        silent = or_(table.heartbeat_at.is_(None), table.heartbeat_at < before)
-        return list(self.session.scalars(select(Deployment).where(table.phase == Phase.RUNNING, silent)))
-
-    def attempt(self, deployment: Deployment, executor: str) -> None:
-        """Give a running deployment to this executor under a new attempt number; older attempts become stale."""
-        deployment.attempt += 1
-        deployment.executor = executor
-        deployment.heartbeat_at = self.now
 
     # ------------------------------------------------------------ audit
 

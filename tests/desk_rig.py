@@ -13,6 +13,7 @@ from commands.grammar import unsafe_characters
 from commands.ports import ImageRef, ImageSnapshot
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Deploy
+from storage import claims
 from storage.models import AuditRow, Deployment
 from storage.phases import Phase, Stage
 from storage.unit_of_work import Store
@@ -86,7 +87,7 @@ def moved(store: Store, deployment_id: str, phase: Phase, stage: Stage = Stage.C
         if row.phase == Phase.QUEUED and phase not in {Phase.QUEUED, Phase.CANCELLED}:
             row.to(Phase.RUNNING)
             row.started_at = uow.now
-            uow.attempt(row, "test")
+            claims.begin_attempt(uow, row, "test")
         if row.phase != phase:
             row.to(phase)
         row.stage = stage

@@ -17,7 +17,7 @@ from commands.catalogue_reader import read
 from commands.deploy import deploy
 from commands.facts import CatalogueInForce, Facts
 from commands.requests import Asker, Deploy, Source
-from storage import database
+from storage import claims, database
 from storage.models import Deployment
 from storage.phases import Phase
 from tests.crash.lab import CHANNEL, Lab
@@ -103,7 +103,7 @@ def test_killed_between_the_ack_and_the_claim_it_is_claimed_at_the_next_start(la
 def test_killed_between_the_claim_and_its_workflow_it_gets_a_new_attempt(lab: Lab) -> None:
     accept(lab)
     with lab.store.write() as uow:
-        assert [row.phase for row in uow.claim("sqlite", 1)] == [Phase.RUNNING]
+        assert [row.phase for row in claims.claim(uow, "sqlite", 1)] == [Phase.RUNNING]
     lab.start().until(lab.at_rest)
     assert lab.deployments()[0].attempt == 2
     lab.assert_like_an_uninterrupted_run()

@@ -40,7 +40,7 @@ from commands.ports import (
     TreeEntry,
 )
 from commands.reasons import Fault, ReasonCode, Refused
-from storage import database
+from storage import claims, database
 from storage.database import Database, sqlite_url
 from storage.models import AuditRow, Deployment, Kind, Message
 from storage.phases import Phase
@@ -277,9 +277,9 @@ class Rig:
             row = uow.deployment(deployment_id)
             assert row is not None
             if row.phase == Phase.QUEUED:
-                assert [one.id for one in uow.claim("test", 1)] == [deployment_id]
+                assert [one.id for one in claims.claim(uow, "test", 1)] == [deployment_id]
             else:
-                uow.attempt(row, "test")
+                claims.begin_attempt(uow, row, "test")
             return row.attempt
 
     def run(self, deployment_id: str, attempt: int | None = None) -> Deployment:

@@ -19,6 +19,7 @@ from bot.engine import STALE_AFTER, AlreadyRunningError, Engine, workflow_id
 from bot.steps.base import DONE, ENDED
 from commands.endings import Ending, end
 from commands.reasons import ReasonCode
+from storage import claims
 from storage.database import Database, sqlite_url
 from storage.models import Deployment
 from storage.phases import Phase
@@ -94,7 +95,7 @@ class Bench:
         """A deployment that another process claimed, and whose last heartbeat is that old."""
         name = self.ask()
         with self.store.write() as uow:
-            (row,) = uow.claim(executor, 1)
+            (row,) = claims.claim(uow, executor, 1)
             row.heartbeat_at = uow.now - silent_for
         return name
 

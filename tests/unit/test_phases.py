@@ -15,9 +15,9 @@ from storage.phases import STAGE_ORDER, TRANSITIONS, IllegalTransitionError, Pha
 
 # Written out a second time on purpose: a change of the table has to be meant twice.
 ALLOWED = {
-    "awaiting_approval": "queued rejected expired cancelled superseded errored",
-    "queued": "running cancelled superseded expired",
-    "running": "succeeded failed errored cancelled",
+    "awaiting_approval": "queued rejected expired cancelled superseded failed errored",
+    "queued": "running awaiting_approval cancelled superseded expired rejected failed errored",
+    "running": "succeeded failed errored cancelled queued awaiting_approval",
 }
 ENDS = {"succeeded", "failed", "errored", "rejected", "expired", "cancelled", "superseded"}
 

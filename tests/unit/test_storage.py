@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
+from storage import claims
 from storage.database import Database
 from storage.models import Card, CatalogueVersion, Deployment, Kind, Message, Seen, Target, new_id
 from storage.phases import Phase, Stage
@@ -64,7 +65,7 @@ def asked(
 
 def claimed(store: Store, limit: int = 10, executor: str = "one") -> list[str]:
     with store.write() as uow:
-        return [row.id for row in uow.claim(executor, limit)]
+        return [row.id for row in claims.claim(uow, executor, limit)]
 
 
 def ended(store: Store, deployment_id: str, phase: Phase = Phase.SUCCEEDED) -> None:
@@ -294,7 +295,7 @@ def test_an_older_attempt_finds_that_it_is_stale(store: Store) -> None:
     deployment_id = asked(store)
     claimed(store)
     with store.write() as uow:
-        uow.attempt(uow.running(deployment_id, 1), "another")
+        claims.begin_attempt(uow, uow.running(deployment_id, 1), "another")
     with store.write() as uow:
         with pytest.raises(StaleAttemptError):
             uow.running(deployment_id, 1)

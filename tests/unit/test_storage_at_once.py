@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from storage import claims
 from storage.database import Database
 from storage.models import Deployment
 from storage.phases import Phase, Stage
@@ -76,7 +77,7 @@ def test_two_replicas_never_claim_the_same_deployment_or_the_same_target(store: 
 
     def claim(mine: Store) -> list[tuple[str, str]]:
         with mine.write() as uow:
-            return [(row.id, row.app) for row in uow.claim("x", 4)]
+            return [(row.id, row.app) for row in claims.claim(uow, "x", 4)]
 
     taken: list[tuple[str, str]] = []
     for _ in range(4):
@@ -93,17 +94,17 @@ def test_what_another_replica_is_claiming_is_not_overtaken(store: Store, replica
         pytest.skip("one writer at a time on SQLite: nobody can look while another claims")
     first, _ = asked(store), asked(store)
     with store.write() as uow:
-        assert [row.id for row in uow.claim("one", 5)] == [first]
+        assert [row.id for row in claims.claim(uow, "one", 5)] == [first]
         with replica.write() as other:
-            assert other.claim("two", 5) == []
+            assert claims.claim(other, "two", 5) == []
     with replica.write() as uow:
-        assert uow.claim("two", 5) == []
+        assert claims.claim(uow, "two", 5) == []
 
 
 def test_a_held_deployment_cannot_change_until_the_holder_is_done(store: Store, replica: Store) -> None:
     deployment_id = asked(store)
     with store.write() as uow:
-        uow.claim("one", 1)
+        claims.claim(uow, "one", 1)
     held, order = threading.Event(), list[str]()
 
     def hold() -> None:

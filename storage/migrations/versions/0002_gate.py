@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("pr_number", sa.Integer(), nullable=True),
         sa.Column("pr_url", sa.String(), nullable=False),
         sa.Column("base_sha", sa.String(), nullable=False),
+        sa.Column("own_sha", sa.String(), nullable=False),
         sa.Column("head_sha", sa.String(), nullable=False),
         sa.Column("binding", sa.Text(), nullable=False),
         sa.Column("content", sa.String(), nullable=False),
@@ -62,7 +63,7 @@ def upgrade() -> None:
         sa.Column("reviewed_at", UtcDateTime, nullable=True),
         sa.Column("visit_at", UtcDateTime, nullable=True),
         sa.Column("visits", sa.Integer(), nullable=False),
-        sa.Column("poll_until", UtcDateTime, nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("changes_by_review", "changes", ["review_due"], unique=False)

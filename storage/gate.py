@@ -1,0 +1,140 @@
+"""Reviewed changes and their approvals: the queries of the production gate."""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import func, select
+
+from storage.models import Approval, Card, Change, ChangeState, Deployment
+from storage.phases import Phase
+from storage.unit_of_work import UnitOfWork
+
+LIVE = (ChangeState.PREPARING, ChangeState.OPEN, ChangeState.APPROVED)
+"""The states of changes that may still be merged."""
+
+
+def new_token() -> str:
+    """What a button carries: 128 random bits, which say nothing and cannot be guessed."""
+    return secrets.token_hex(16)
+
+
+def add_change(uow: UnitOfWork, change: Change, channel: str = "") -> Change:
+    """Store a new change; with a channel, a card of its own that shows the whole set."""
+    change.requested_at = uow.now
+    change.visit_at = uow.now
+    uow.session.add(change)
+    if channel:
+        uow.session.add(Card(deployment_id=change.card_id, channel=channel, not_before=uow.now))
+    uow.session.flush()
+    return change
+
+
+def change_of(uow: UnitOfWork, change_id: str) -> Change | None:
+    """One change by its whole id."""
+    return uow.session.get(Change, change_id) if change_id else None
+
+
+def held(uow: UnitOfWork, change_id: str) -> Change | None:
+    """The same, and nobody else can change it until this transaction ends."""
+    found = change_of(uow, change_id)
+    if found is not None:
+        uow.hold(found)
+    return found
+
+
+def change_by_token(uow: UnitOfWork, token: str) -> Change | None:
+    """The change whose shown content this button is of; None for a button of anything else."""
+    table = cast("Any", Change)
+    return uow.session.scalars(select(Change).where(table.token == token)).first() if token else None
+
+
+def members(uow: UnitOfWork, change_id: str) -> list[Deployment]:
+    """The deployments of a change, in the order in which they were asked for."""
+    table = cast("Any", Deployment)
+    query = select(Deployment).where(table.change_id == change_id).order_by(table.app, table.id)
+    return list(uow.session.scalars(query)) if change_id else []
+
+
+def approvals(uow: UnitOfWork, change: Change) -> list[Approval]:
+    """What was said about the content that is shown now, oldest first."""
+    table = cast("Any", Approval)
+    query = (
+        select(Approval)
+        .where(table.change_id == change.id, table.content == change.content)
+        .order_by(table.at, table.id)
+    )
+    return list(uow.session.scalars(query))
+
+
+def due(uow: UnitOfWork, limit: int) -> list[str]:
+    """Ids of changes that are to be looked at now, longest due first."""
+    table = cast("Any", Change)
+    query = select(table.id).where(table.visit_at <= uow.now).order_by(table.visit_at).limit(limit)
+    return [str(one) for one in uow.session.scalars(query)]
+
+
+def lease(uow: UnitOfWork, change_id: str, span: timedelta) -> bool:
+    """Take a change that is due for `span`; False when another replica has it."""
+    change = held(uow, change_id)
+    if change is None or change.visit_at is None or change.visit_at > uow.now:
+        return False
+    change.visit_at = uow.now + span
+    return True
+
+
+def visit_soon(uow: UnitOfWork, change: Change, at: datetime | None = None) -> None:
+    """Have it looked at, now or then."""
+    change.visit_at = at or uow.now
+
+
+def live_changes(uow: UnitOfWork, environment: str = "") -> list[Change]:
+    """Changes that may still be merged, oldest first."""
+    table = cast("Any", Change)
+    query = select(Change).where(table.state.in_(LIVE)).order_by(table.requested_at, table.id)
+    return list(uow.session.scalars(query.where(table.environment == environment) if environment else query))
+
+
+def change_shown(uow: UnitOfWork, change: Change) -> None:
+    """Count a change that people can see, and have the card posted again."""
+    change.revision += 1
+    card = uow.session.get(Card, change.card_id)
+    if card is not None:
+        card.behind = True
+
+
+def debts(uow: UnitOfWork) -> list[Change]:
+    """Changes made by break-glass that nobody else has looked at yet, oldest first."""
+    table = cast("Any", Change)
+    query = (
+        select(Change)
+        .where(table.review_due.is_not(None), table.reviewed_at.is_(None))
+        .order_by(table.review_due, table.id)
+    )
+    return list(uow.session.scalars(query))
+
+
+def last_healthy(uow: UnitOfWork, app: str, environment: str, *, limit: int = 50) -> list[Deployment]:
+    """Deployments of this target that ended well, newest first."""
+    table = cast("Any", Deployment)
+    query = (
+        select(Deployment)
+        .where(
+            table.app == app,
+            table.environment == environment,
+            table.phase == Phase.SUCCEEDED,
+            table.commit_sha != "",
+        )
+        .order_by(table.finished_at.desc(), table.id.desc())
+        .limit(limit)
+    )
+    return list(uow.session.scalars(query))
+
+
+def revision(uow: UnitOfWork, card_id: str) -> int:
+    """What a card has to show, as a number that grows: of its deployments and of their change together."""
+    deployment, change = cast("Any", Deployment), cast("Any", Change)
+    mine = (deployment.id == card_id) | (deployment.card_id == card_id)
+    total = uow.session.scalar(select(func.coalesce(func.sum(deployment.revision), 0)).where(mine)) or 0
+    shown = uow.session.scalar(select(func.coalesce(func.sum(change.revision), 0)).where(change.card_id == card_id))
+    return int(total) + int(shown or 0)
