@@ -7,6 +7,7 @@ from commands.facts import Facts
 from commands.reasons import Refused
 from commands.requests import Answer, Asker, refusal
 from storage.models import Deployment
+from storage.newcomers import NewDeployment
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 Decide = Callable[[UnitOfWork], Answer]
@@ -46,7 +47,9 @@ def answer_once(
         return answer
 
 
-def about(deployment: Deployment, action: str, asker: Asker, details: Mapping[str, object]) -> AuditEntry:
+def about(
+    deployment: Deployment | NewDeployment, action: str, asker: Asker, details: Mapping[str, object]
+) -> AuditEntry:
     """An audit entry of a person's act on a deployment."""
     return AuditEntry(
         action=action,

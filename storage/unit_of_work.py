@@ -7,28 +7,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
 from storage.models import AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
+from storage.newcomers import NewDeployment, defaults
 from storage.phases import Phase
+from storage.prepared import Prepared
 
 OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
 """The phases of deployments that have not ended."""
 
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
-_NEW_CARD = {"ts": "", "behind": True, "shown": "", "attempts": 0, "error": ""}
-_ANSWERED = select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key"))
-_LAST_SEQ = select(func.max(_AUDIT.c.seq))
-_WAITING_FOR = (
+_ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key")))
+_ANSWER = Prepared(_SEEN.insert())
+_NEW_DEPLOYMENT = Prepared(_DEPLOYMENTS.insert(), defaults(Deployment))
+_NEW_CARD = Prepared(_CARDS.insert(), defaults(Card))
+_LAST_SEQ = Prepared(select(func.max(_AUDIT.c.seq)))
+_NEW_AUDIT_ROW = Prepared(_AUDIT.insert())
+_WAITING_FOR = Prepared(
     select(*(_DEPLOYMENTS.c[name] for name in ("id", "version", "phase", "requested_by", "requested_at")))
     .where(
         _DEPLOYMENTS.c.app == bindparam("app"),
         _DEPLOYMENTS.c.environment == bindparam("environment"),
-        _DEPLOYMENTS.c.phase.in_(OPEN),
+        or_(*(_DEPLOYMENTS.c.phase == phase for phase in OPEN)),
         _DEPLOYMENTS.c.kind != Kind.PREVIEW,
     )
     .order_by(_DEPLOYMENTS.c.requested_at, _DEPLOYMENTS.c.id)
@@ -129,11 +134,12 @@ class UnitOfWork:
 
     def answered(self, key: str) -> str | None:
         """The answer that was given to this delivery before, or None when it is new."""
-        return cast("str | None", self._core.execute(_ANSWERED, {"key": key}).scalar())
+        rows = _ANSWERED.run(self._core, {"key": key})
+        return str(rows[0][0]) if rows else None
 
     def first_time(self, key: str, answer: str) -> None:
         """Remember the answer to a delivery. A second one with the same key fails the transaction."""
-        self._core.execute(_SEEN.insert(), {"key": key, "at": self.now, "answer": answer})
+        _ANSWER.run(self._core, {"key": key, "at": self.now, "answer": answer})
 
     def forget_deliveries(self) -> None:
         """Drop dedupe keys that nobody can send again."""
@@ -148,17 +154,15 @@ class UnitOfWork:
 
     # ------------------------------------------------------------ deployments
 
-    def add(self, deployment: Deployment, channel: str) -> Deployment:
-        """Store a new deployment, and the card that will show it when there is a channel for it.
+    def add(self, deployment: Deployment | NewDeployment, channel: str) -> None:
+        """Store a new deployment, requested now, and the card that shows it when there is a channel for it.
 
-        What is changed on the object afterwards is not stored: read it again for that.
+        What is changed on an object afterwards is not stored: read it again for that.
         """
-        deployment.requested_at = self.now
-        self._core.execute(_DEPLOYMENTS.insert(), deployment.model_dump())
+        said = vars(deployment) if isinstance(deployment, NewDeployment) else deployment.model_dump()
+        _NEW_DEPLOYMENT.run(self._core, said | {"requested_at": self.now})
         if channel:
-            card = {"deployment_id": deployment.id, "channel": channel, "not_before": self.now}
-            self._core.execute(_CARDS.insert(), _NEW_CARD | card)
-        return deployment
+            _NEW_CARD.run(self._core, {"deployment_id": deployment.id, "channel": channel, "not_before": self.now})
 
     def deployment(self, deployment_id: str) -> Deployment | None:
         """One deployment by its whole id."""
@@ -197,8 +201,8 @@ class UnitOfWork:
 
     def waiting_for(self, app: str, environment: str) -> list[Waiting]:
         """As `open_for`, without the ORM: every command that is answered asks."""
-        rows = self._core.execute(_WAITING_FOR, {"app": app, "environment": environment})
-        return [Waiting(row.id, row.version, Phase(row.phase), row.requested_by, row.requested_at) for row in rows]
+        rows = _WAITING_FOR.run(self._core, {"app": app, "environment": environment})
+        return [Waiting(row_id, version, Phase(phase), by, at) for row_id, version, phase, by, at in rows]
 
     def open_deployments(self) -> list[Deployment]:
         """Every deployment that has not ended, oldest first."""
@@ -242,7 +246,7 @@ class UnitOfWork:
     def audit(self, entry: AuditEntry) -> AuditRecord:
         """Append one row. Numbers are consecutive: a gap is a missing row."""
         self._database.lock_audit(self.session)
-        last = self._core.execute(_LAST_SEQ).scalar() or 0
+        last = _LAST_SEQ.run(self._core, {})[0][0] or 0
         record = AuditRecord(
             seq=last + 1,
             at=self.now,
@@ -255,7 +259,7 @@ class UnitOfWork:
             reason_code=entry.reason_code,
             details=canonical(storable(entry.details)),
         )
-        self._core.execute(_AUDIT.insert(), vars(record) | {"leaf": leaf_hash(audit_text(record))})
+        _NEW_AUDIT_ROW.run(self._core, vars(record) | {"leaf": leaf_hash(audit_text(record))})
         return record
 
     # ------------------------------------------------------------ outbox
