@@ -1,0 +1,30 @@
+"""The words about locks that cards, answers and announcements share. Times are absolute: a text stays true as it is."""
+
+from datetime import UTC, datetime
+
+from commands.requests import outside
+
+_LONGEST_QUOTE = 200
+
+
+def clock(at: datetime) -> str:
+    """`2026-11-23 16:00 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def until(at: datetime | None) -> str:
+    """`until 2026-11-23 16:00 UTC`, or what ends it when no time does."""
+    return f"until {clock(at)}" if at is not None else "until it is lifted"
+
+
+def because(reason: str) -> str:
+    """A person's reason as the end of a sentence, on one line and harmless to read; empty when there is none."""
+    safe = " ".join(outside(reason).split()).replace("`", "'")
+    if not safe:
+        return ""
+    return f": `{safe[: _LONGEST_QUOTE - 1]}…`" if len(safe) > _LONGEST_QUOTE else f": `{safe}`"
+
+
+def sentence(text: str) -> str:
+    """With a capital at its start; what starts with a quotation stays as it is."""
+    return text[:1].upper() + text[1:]
