@@ -5,52 +5,81 @@ mentions exists, every path and image fits its grammar.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 from commands import grammar
+from commands.catalogue_explain import app_lines, environment_lines, freeze_line, group_line
+from commands.catalogue_parts import (
+    CLASSIC_OVERLAY,
+    DEFAULT_JOB,
+    DEFAULT_OVERLAYS,
+    DEFAULT_WORKLOAD,
+    EVERYONE,
+    NO_VERIFICATION,
+    PER_APP_OVERLAY,
+    Accept,
+    App,
+    Approval,
+    BreakGlass,
+    Change,
+    Channels,
+    Comment,
+    Environment,
+    Group,
+    KnownPerson,
+    OnFailure,
+    Reconciler,
+    ReconcilerKind,
+    RegistryHost,
+    RolloutWatch,
+    Timeouts,
+    Verify,
+    Workload,
+    WorkloadKind,
+    fill,
+    span,
+)
+from commands.catalogue_version import all_rules_version, rules_version
+from commands.freezes import FreezeInForce, FreezeWindow, in_force
 from commands.ports import WorkloadRef
 
-EVERYONE = "everyone"
-"""In an environment's deployers: anyone in the workspace. No group can have this name."""
-
-PER_APP_OVERLAY = "apps/{app}/overlays/{environment}"
-CLASSIC_OVERLAY = "environments/{environment}"
-DEFAULT_OVERLAYS = (PER_APP_OVERLAY, CLASSIC_OVERLAY)
-DEFAULT_WORKLOAD = "{app}"
-DEFAULT_JOB = "infra-deploy"
-
-
-class Change(StrEnum):
-    """How a change reaches the branch of an environment."""
-
-    COMMIT = "commit"
-    PULL_REQUEST = "pull-request"
-
-
-class ReconcilerKind(StrEnum):
-    """Who applies what git says."""
-
-    JENKINS = "jenkins"
-    ARGOCD = "argocd"
-    FLUX = "flux"
-    NONE = "none"
-
-
-class RolloutWatch(StrEnum):
-    """Whether the workload is watched until it runs the new image."""
-
-    WATCH = "watch"
-    NONE = "none"
-
-
-class WorkloadKind(StrEnum):
-    """The kinds of workload whose rollout can be watched."""
-
-    DEPLOYMENT = "deployment"
-    STATEFULSET = "statefulset"
-    DAEMONSET = "daemonset"
+__all__ = [
+    "CLASSIC_OVERLAY",
+    "DEFAULT_JOB",
+    "DEFAULT_OVERLAYS",
+    "DEFAULT_WORKLOAD",
+    "EVERYONE",
+    "NO_VERIFICATION",
+    "PER_APP_OVERLAY",
+    "Accept",
+    "App",
+    "Approval",
+    "BreakGlass",
+    "Catalogue",
+    "Change",
+    "Channels",
+    "Comment",
+    "Environment",
+    "FreezeInForce",
+    "FreezeWindow",
+    "Group",
+    "Kind",
+    "KnownPerson",
+    "OnFailure",
+    "Reconciler",
+    "ReconcilerKind",
+    "RegistryHost",
+    "RolloutWatch",
+    "Timeouts",
+    "Verify",
+    "Workload",
+    "WorkloadKind",
+    "fill",
+    "span",
+]
 
 
 class Kind(StrEnum):
@@ -59,125 +88,6 @@ class Kind(StrEnum):
     APP = "app"
     ENVIRONMENT = "environment"
     GROUP = "group"
-
-
-@dataclass(frozen=True)
-class Approval:
-    """Who has to say yes: `required` different people of these groups, within `expires_after`."""
-
-    groups: tuple[str, ...]
-    required: int = 1
-    expires_after: timedelta = timedelta(hours=4)
-
-
-@dataclass(frozen=True)
-class Reconciler:
-    """Who applies the environment. `job` is the Jenkins job's full name (`folder/job`); empty for the others."""
-
-    kind: ReconcilerKind
-    job: str = ""
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """How long a build and a rollout may take before a deployment stops waiting for them."""
-
-    build: timedelta = timedelta(minutes=30)
-    rollout: timedelta = timedelta(minutes=15)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What runs an app. `name` may hold `{app}` and `{environment}`."""
-
-    kind: WorkloadKind = WorkloadKind.DEPLOYMENT
-    name: str = DEFAULT_WORKLOAD
-
-
-@dataclass(frozen=True)
-class Environment:
-    """A place where apps run. `deployers` are group names or `everyone`; `context` "" is the kubeconfig's current one.
-
-    `namespace` may hold `{app}` and `{environment}`, as may `overlay`, which is empty when the file says nothing.
-    """
-
-    name: str
-    namespace: str
-    change: Change = Change.COMMIT
-    approval: Approval | None = None
-    deployers: tuple[str, ...] = (EVERYONE,)
-    context: str = ""
-    overlay: str = ""
-    reconciler: Reconciler = Reconciler(ReconcilerKind.JENKINS, DEFAULT_JOB)
-    rollout: RolloutWatch = RolloutWatch.WATCH
-    timeouts: Timeouts = Timeouts()
-
-    @property
-    def anyone_may_deploy(self) -> bool:
-        """True when no group is needed to ask for a deployment here."""
-        return EVERYONE in self.deployers
-
-    @property
-    def production_like(self) -> bool:
-        """True when a change here is reviewed: by approval, by pull request, or both."""
-        return self.approval is not None or self.change is Change.PULL_REQUEST
-
-
-@dataclass(frozen=True)
-class App:
-    """Something that is deployed. `image` has no tag; `channel`, `namespace`, `overlay` and `source` may be empty.
-
-    `overlays` are the app's own, per environment; `overlay` is its own for all others. `source` is an https link.
-    """
-
-    name: str
-    image: str
-    environments: tuple[str, ...]
-    workload: Workload = Workload()
-    overlay: str = ""
-    overlays: Mapping[str, str] = field(default_factory=dict)
-    namespace: str = ""
-    channel: str = ""
-    source: str = ""
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Group:
-    """People, by ids that Slack signs: a user group's id, or members named one by one; `github` is `org/team`."""
-
-    name: str
-    slack: str = ""
-    members: tuple[str, ...] = ()
-    github: str = ""
-
-
-@dataclass(frozen=True)
-class KnownPerson:
-    """Who is the same human: a Slack user id, a GitHub login and the e-mail addresses their commits carry.
-
-    Logins and addresses are in lower case: neither GitHub nor mail tells cases apart.
-    """
-
-    name: str
-    slack: str = ""
-    github: str = ""
-    emails: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Where cards are posted, by channel id."""
-
-    deployments: str
-
-
-@dataclass(frozen=True)
-class RegistryHost:
-    """A registry that is asked whether a tag exists before it is deployed. `url` has no path."""
-
-    host: str
-    url: str
 
 
 @dataclass(frozen=True)
@@ -192,6 +102,7 @@ class Catalogue:
     people: Mapping[str, KnownPerson]
     registries: Mapping[str, RegistryHost]
     overlay: str = ""
+    freeze_windows: tuple[FreezeWindow, ...] = ()
 
     def app(self, name: str) -> App | None:
         """The app of this name or alias."""
@@ -248,6 +159,46 @@ class Catalogue:
         """The id of the channel where this app's cards are posted."""
         return app.channel or self.channels.deployments
 
+    def freezes(self, app: str, environment: str, at: datetime) -> tuple[FreezeInForce, ...]:
+        """The freeze windows that hold for this app (not an alias) in this environment at this instant.
+
+        Raises ValueError for a time without a zone. Freezes that people set ad hoc are not in the file.
+        """
+        return in_force(self.freeze_windows, app, environment, at)
+
+    def verify(self, app: App, environment: Environment) -> Verify | None:
+        """What shows that this app is well here, its address filled in: the app's own, else the environment's."""
+        found = app.verify or environment.verify
+        if found is None or found == NO_VERIFICATION:
+            return None
+        return replace(found, url=fill(found.url, app.name, environment.name))
+
+    def may_lock_groups(self, environment: str) -> tuple[str, ...]:
+        """Whose members may lock and freeze this environment, or `everyone`; nobody's when it is not known."""
+        found = self.environments.get(environment)
+        return found.lockers if found else ()
+
+    def person_of_slack(self, user_id: str) -> KnownPerson | None:
+        """Who has this Slack user id, when `people` says so."""
+        return self._people_by_slack.get(user_id)
+
+    def person_of_login(self, login: str) -> KnownPerson | None:
+        """Who has this GitHub login, in any case, when `people` says so."""
+        return self._people_by_login.get(login.lower())
+
+    def person_of_email(self, email: str) -> KnownPerson | None:
+        """Whose commits carry this address, in any case, when `people` says so."""
+        return self._people_by_email.get(email.lower())
+
+    def policy_version(self, environment: str | None = None) -> str:
+        """SHA-256, in hex, of the rules that decide who may change this environment (None: any of them).
+
+        The same for a file that is only written otherwise. An environment that is not known has none: KeyError.
+        """
+        if environment is not None:
+            return self._rules_versions[environment]
+        return all_rules_version(self._rules_versions)
+
     def registry(self, app: App) -> RegistryHost | None:
         """The registry to ask about this app's versions; None when the file does not turn that on."""
         image = grammar.image_name(app.image)
@@ -258,19 +209,20 @@ class Catalogue:
         lines = [f"promotion: {' → '.join(self.promotion) or 'none'}"]
         lines.append(f"channels.deployments: {self.channels.deployments}")
         for environment in self.environments.values():
-            lines += [f"environments.{environment.name}.{line}" for line in _explain_environment(environment)]
+            lines += [f"environments.{environment.name}.{line}" for line in environment_lines(environment)]
         for app in self.apps.values():
             lines += [f"apps.{app.name}.{line}" for line in self._explain_app(app)]
-        lines += [f"groups.{group.name}: {_explain_group(group)}" for group in self.groups.values()]
+        lines += [f"groups.{group.name}: {group_line(group)}" for group in self.groups.values()]
+        lines.append(f"people: {len(self.people) or 'none'} known by more than a Slack id")
+        lines += [f"freezes.{freeze.name}: {freeze_line(freeze)}" for freeze in self.freeze_windows]
+        lines += [] if self.freeze_windows else ["freezes: none"]
         lines += [f"registries.{registry.host}: asked at {registry.url}" for registry in self.registries.values()]
         if not self.registries:
             lines.append("registries: none, versions are not checked before they are deployed")
         return tuple(lines)
 
     def _explain_app(self, app: App) -> list[str]:
-        lines = [f"image: {app.image}", f"channel: {self.channel(app)}"]
-        lines += [f"aliases: {', '.join(app.aliases)}"] if app.aliases else []
-        lines += [f"source: {app.source}"] if app.source else []
+        lines = app_lines(app, self.channel(app))
         for name in app.environments:
             environment = self.environments[name]
             workload = self.workload(app, environment)
@@ -278,45 +230,19 @@ class Catalogue:
             lines.append(f"{name}: overlay {overlay}, workload {workload} in namespace {workload.namespace}")
         return lines
 
+    @cached_property
+    def _rules_versions(self) -> Mapping[str, str]:
+        people = tuple(self.people.values())
+        return {name: rules_version(one, self.groups, people) for name, one in self.environments.items()}
 
-def fill(template: str, app: str, environment: str) -> str:
-    """A template with its two placeholders replaced."""
-    return template.replace("{app}", app).replace("{environment}", environment)
+    @cached_property
+    def _people_by_slack(self) -> Mapping[str, KnownPerson]:
+        return {user: person for person in self.people.values() for user in person.slack}
 
+    @cached_property
+    def _people_by_login(self) -> Mapping[str, KnownPerson]:
+        return {login: person for person in self.people.values() for login in person.github}
 
-def _explain_environment(environment: Environment) -> list[str]:
-    approval = environment.approval
-    asked = (
-        f"{approval.required} of {', '.join(approval.groups)}, within {span(approval.expires_after)}, "
-        "never the requester or an author"
-        if approval
-        else "none"
-    )
-    watch = environment.rollout is RolloutWatch.WATCH
-    job = f", job {environment.reconciler.job}" if environment.reconciler.job else ""
-    return [
-        f"change: {environment.change}",
-        f"approval: {asked}",
-        f"deployers: {', '.join(environment.deployers)}",
-        f"namespace: {environment.namespace}",
-        f"context: {environment.context or 'the current context of the kubeconfig'}",
-        f"reconciler: {environment.reconciler.kind}{job}",
-        f"rollout: {f'watched, for at most {span(environment.timeouts.rollout)}' if watch else 'not watched'}",
-        f"timeout.build: {span(environment.timeouts.build)}",
-    ]
-
-
-def _explain_group(group: Group) -> str:
-    parts = [f"Slack user group {group.slack}"] if group.slack else []
-    parts += [f"members {', '.join(group.members)}"] if group.members else []
-    parts += [f"GitHub team {group.github}"] if group.github else []
-    return "; ".join(parts)
-
-
-def span(duration: timedelta) -> str:
-    """A duration as the file writes it: `90s`, `15m`, `4h`, `7d`."""
-    seconds = int(duration.total_seconds())
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
+    @cached_property
+    def _people_by_email(self) -> Mapping[str, KnownPerson]:
+        return {email: person for person in self.people.values() for email in person.emails}

@@ -4,20 +4,22 @@ from dataclasses import dataclass
 
 from commands import catalogue_grammar as shapes
 from commands import grammar
-from commands.catalogue import (
+from commands.catalogue_approvals import read_approval, read_break_glass, read_groups_or_everyone, usual_lockers
+from commands.catalogue_faults import did_you_mean
+from commands.catalogue_parts import (
     DEFAULT_JOB,
     EVERYONE,
-    Approval,
     Change,
     Environment,
-    Group,
+    OnFailure,
     Reconciler,
     ReconcilerKind,
     RolloutWatch,
     Timeouts,
 )
-from commands.catalogue_faults import did_you_mean, quoted
-from commands.catalogue_values import Value
+from commands.catalogue_people import Circle
+from commands.catalogue_values import Section, Value
+from commands.catalogue_verify import read_verify
 
 _SETTINGS = (
     "change",
@@ -29,8 +31,11 @@ _SETTINGS = (
     "reconciler",
     "rollout",
     "timeout",
+    "lockers",
+    "break_glass",
+    "verify",
+    "on_failure",
 )
-_MOST_APPROVERS = 20
 _JENKINS = Reconciler(ReconcilerKind.JENKINS, DEFAULT_JOB)
 _READY = (ReconcilerKind.JENKINS, ReconcilerKind.NONE)
 
@@ -39,7 +44,7 @@ _READY = (ReconcilerKind.JENKINS, ReconcilerKind.NONE)
 class Known:
     """What the environments may mention, read before them."""
 
-    groups: dict[str, Group]
+    circle: Circle
     timeouts: Timeouts
     reconciler: Value | None  # the file's own default, for all environments or by environment
 
@@ -60,12 +65,15 @@ def read_environments(value: Value | None, known: Known) -> dict[str, Environmen
 
 
 def _environment(name: str, value: Value, known: Known, reconcilers: "_Reconcilers") -> Environment:
+    before = len(value.report)
     section = value.section(_SETTINGS)
+    misspelt = len(value.report) > before
     change = section.read("change", lambda setting: setting.choice(Change)) or Change.COMMIT
-    approval = section.read("approval", lambda setting: _approval(setting, known.groups))
-    if approval and change is Change.COMMIT:
-        where = section.get("change") or section.get("approval") or value
-        where.fault("an approval is given to a pull request", f"write `change: pull-request` for {name}")
+    approval = section.read("approval", lambda setting: read_approval(setting, known.circle))
+    if not misspelt:  # what seems to be missing may be the misspelt setting
+        _look_at_review(name, section, change)
+    deployers = section.read("deployers", lambda setting: read_groups_or_everyone(setting, known.circle)) or (EVERYONE,)
+    lockers = section.read("lockers", lambda setting: read_groups_or_everyone(setting, known.circle))
     reconciler = section.read("reconciler", read_reconciler) or reconcilers.of(name)
     watched = RolloutWatch.NONE if reconciler.kind is ReconcilerKind.NONE else RolloutWatch.WATCH
     return Environment(
@@ -73,64 +81,31 @@ def _environment(name: str, value: Value, known: Known, reconcilers: "_Reconcile
         namespace=section.read("namespace", shapes.namespace) or name,
         change=change,
         approval=approval,
-        deployers=section.read("deployers", lambda setting: _deployers(setting, known.groups)) or (EVERYONE,),
+        deployers=deployers,
         context=section.read("context", lambda setting: setting.text("my-cluster")) or "",
         overlay=section.read("overlay", shapes.overlay) or "",
         reconciler=reconciler,
         rollout=section.read("rollout", lambda setting: setting.choice(RolloutWatch)) or watched,
         timeouts=read_timeouts(section.get("timeout"), known.timeouts),
+        lockers=lockers or usual_lockers(deployers, approval),
+        break_glass=section.read("break_glass", lambda setting: read_break_glass(setting, known.circle)),
+        verify=section.read("verify", read_verify),
+        on_failure=section.read("on_failure", lambda setting: setting.choice(OnFailure)) or OnFailure.OFFER,
     )
 
 
-def _approval(value: Value, groups: dict[str, Group]) -> Approval | None:
-    section = value.section(("from", "required", "expires_after"))
-    source = section.need("from", "write the groups that may approve, as in `from: [release-managers]`")
-    names = _groups(source, groups) if source else ()
-    if source and EVERYONE in names:
-        source.fault("`everyone` cannot approve", "name the groups that may")
-    count = section.read("required", lambda setting: setting.number(1, _MOST_APPROVERS)) or 1
-    can = _people(names, groups)
-    if can is not None and names and count > len(can):
-        (section.get("required") or value).fault(
-            f"{count} must approve and only {len(can)} can", "add members, or ask for fewer"
-        )
-    length = section.read("expires_after", lambda setting: setting.duration("4h"))
-    return Approval(names, count, length) if length else Approval(names, count)
-
-
-def _people(names: tuple[str, ...], groups: dict[str, Group]) -> set[str] | None:
-    """Everyone in these groups, when the file itself names them all; None when Slack or GitHub knows more."""
-    chosen = [groups[name] for name in names if name in groups]
-    if len(chosen) < len(names) or any(group.slack or group.github for group in chosen):
-        return None
-    return {member for group in chosen for member in group.members}
-
-
-def _deployers(value: Value, groups: dict[str, Group]) -> tuple[str, ...]:
-    if value.is_word(EVERYONE):
-        return (EVERYONE,)
-    names = _groups(value, groups)
-    if EVERYONE in names and len(names) > 1:
-        value.fault("`everyone` makes the other groups meaningless", "write `everyone`, or the groups alone")
-    return names
-
-
-def _groups(value: Value, groups: dict[str, Group]) -> tuple[str, ...]:
-    names: dict[str, None] = {}
-    for item in value.items("[release-managers]"):
-        name = item.text("release-managers")
-        if name is None:
-            continue
-        if name in names:
-            item.fault(f"{quoted(name)} is there twice", "write it once")
-        elif name not in groups and name != EVERYONE:
-            otherwise = (
-                f"write `{name}: {{slack: S0…}}` below `groups`" if grammar.NAME.fullmatch(name) else "name a group"
-            )
-            guesses = grammar.nearest(name, groups, 1)
-            item.fault(f"there is no group {quoted(name)}", did_you_mean(guesses, otherwise))
-        names[name] = None
-    return tuple(names)
+def _look_at_review(name: str, section: Section, change: Change) -> None:
+    """A pull request and its approval come together: either alone would look reviewed and not be."""
+    written, approval, glass = section.get("change"), section.get("approval"), section.get("break_glass")
+    if approval and change is Change.COMMIT:
+        what = "an approval is given to a pull request"
+        (written or approval).fault(what, f"write `change: pull-request` for {name}")
+    if written and change is Change.PULL_REQUEST and approval is None:
+        what = "a pull request that nobody has to approve is not a review"
+        written.fault(what, "write who may approve, as in `approval: {from: [release-managers]}`")
+    elif glass and approval is None:
+        what = "nothing has to be approved here, so there is nothing to break and nobody to review it afterwards"
+        glass.fault(what, "write `change: pull-request` and `approval`, or leave `break_glass` out")
 
 
 class _Reconcilers:

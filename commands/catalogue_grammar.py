@@ -5,8 +5,8 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from commands import grammar
-from commands.catalogue import Workload, WorkloadKind, fill
 from commands.catalogue_faults import did_you_mean, quoted
+from commands.catalogue_parts import Workload, WorkloadKind, fill
 from commands.catalogue_values import Value
 
 _SLACK_GROUP = re.compile(r"S[A-Z0-9]{2,30}")
@@ -154,6 +154,55 @@ def registry_url(value: Value, host: str) -> str | None:
         value.fault(f"{quoted(text)} is not encrypted", f"write `https://{host}`")
         return None
     return text.rstrip("/")
+
+
+def health_url(value: Value) -> str | None:
+    """An address that is asked for an app's health, with placeholders: https, or http to a name inside the cluster."""
+    text = value.text("https://web.example.com/healthz")
+    if text is None or not _placeholders(value, text):
+        return None
+    parts = _address(fill(text, "a", "a"))
+    host = parts.hostname if parts and parts.hostname else ""
+    if parts is None or parts.scheme not in {"http", "https"} or not _is_plain(text, parts):
+        # The address is not repeated: it may hold credentials.
+        value.fault("this is not a plain address", "write it as in `https://web.example.com/healthz`, without user")
+        return None
+    if is_link_local(host):
+        value.fault(f"{quoted(host)} is where clouds keep machines' secrets", "write the app's own address")
+        return None
+    if parts.scheme == "http" and not (is_internal(host) or is_loopback(host)):
+        instead = "write `https://…`, or a name inside the cluster, as in `http://{app}.{environment}.svc:8080/healthz`"
+        value.fault("this address is neither encrypted nor inside the cluster", instead)
+        return None
+    return text
+
+
+def _is_plain(text: str, parts: SplitResult) -> bool:
+    known = grammar.is_host(parts.hostname or "") or _is_address(parts.hostname or "")
+    return known and "@" not in parts.netloc and not parts.fragment and not re.search(r'[\s"<>|`\\]', text)
+
+
+def is_internal(host: str) -> bool:
+    """True for names that only a cluster's own DNS, or a private network's, knows: `web`, `web.prod.svc`, `x.internal`.
+
+    https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/; `.internal` is ICANN's for private use.
+    """
+    return ("." not in host and ":" not in host) or host.endswith((".svc", ".cluster.local", ".internal"))
+
+
+def is_link_local(host: str) -> bool:
+    """True for an address of the machine's own link, where cloud providers answer with credentials."""
+    try:
+        return ipaddress.ip_address(host).is_link_local
+    except ValueError:
+        return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _address(text: str) -> SplitResult | None:

@@ -3,24 +3,18 @@
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from commands import catalogue_grammar as shapes
 from commands import grammar
-from commands.catalogue import (
-    EVERYONE,
-    App,
-    Catalogue,
-    Channels,
-    Environment,
-    Group,
-    KnownPerson,
-    RegistryHost,
-    Timeouts,
-    Workload,
-)
+from commands.catalogue import Catalogue
 from commands.catalogue_environments import Known, read_environments, read_timeouts
 from commands.catalogue_faults import Faults, Report, did_you_mean, quoted
+from commands.catalogue_freezes import Places, read_freezes
+from commands.catalogue_parts import App, Channels, Environment, RegistryHost, Timeouts, Workload
+from commands.catalogue_people import Circle, read_groups, read_people
 from commands.catalogue_values import Section, Value
+from commands.catalogue_verify import read_app_verify
 from commands.catalogue_yaml import compose
 
 _SETTINGS = (
@@ -29,6 +23,7 @@ _SETTINGS = (
     "apps",
     "groups",
     "people",
+    "freezes",
     "channels",
     "registries",
     "overlay",
@@ -45,6 +40,7 @@ _APP_SETTINGS = (
     "channel",
     "source",
     "aliases",
+    "verify",
 )
 _HUB_API = "https://registry-1.docker.io"
 
@@ -64,8 +60,8 @@ def _catalogue(root: Value) -> Catalogue | None:
         root.fault("the file is not a mapping", "write at least `environments`, `apps` and `channels`")
         return None
     top = root.section(_SETTINGS)
-    groups = _groups(top.get("groups"))
-    known = Known(groups, read_timeouts(top.get("timeout"), Timeouts()), top.get("reconciler"))
+    circle = Circle(read_groups(top.get("groups")), read_people(top.get("people")))
+    known = Known(circle, read_timeouts(top.get("timeout"), Timeouts()), top.get("reconciler"))
     environments = read_environments(top.need("environments", "write at least one, as in `staging: {}`"), known)
     workload = top.read("workload", shapes.workload) or Workload()
     apps = _apps(
@@ -76,15 +72,17 @@ def _catalogue(root: Value) -> Catalogue | None:
         promotion=top.read("promotion", lambda value: _environment_names(value, environments)) or (),
         environments=MappingProxyType(environments),
         apps=MappingProxyType({name: app for name, (app, _) in apps.items()}),
-        groups=MappingProxyType(groups),
+        groups=MappingProxyType(circle.groups),
         channels=channels,
-        people=MappingProxyType(_people(top.get("people"))),
+        people=MappingProxyType(circle.people),
         registries=MappingProxyType(_registries(top.get("registries"))),
         overlay=top.read("overlay", shapes.overlay) or "",
+        freeze_windows=read_freezes(top.get("freezes"), Places(environments, apps)),
     )
     _look_at_names(apps)
     _look_at_overlays(catalogue, apps)
     _look_at_workloads(catalogue, apps)
+    _look_at_addresses(catalogue, apps)
     return catalogue
 
 
@@ -93,68 +91,6 @@ def _channels(top: Section) -> Channels:
     section = value.section(("deployments",)) if value else None
     setting = section.need("deployments", "write the channel's id, as in `C0123ABCD`") if section else None
     return Channels((shapes.channel(setting) if setting else None) or "")
-
-
-def _groups(value: Value | None) -> dict[str, Group]:
-    found: dict[str, Group] = {}
-    for key, setting in value.entries("release-managers: {slack: S0123ABCD}") if value else []:
-        name = key.name("a group")
-        if name == EVERYONE:
-            key.fault("`everyone` means anyone in the workspace", "name the group otherwise")
-        if name is None:
-            continue
-        section = setting.section(("slack", "members", "github"))
-        if not section.values and (setting.is_mapping or setting.is_empty):
-            setting.fault("nobody is in this group", "write `slack: S0123ABCD` or `members: [U0123ABCD]`")
-        found[name] = _group(name, section)
-    return found
-
-
-def _group(name: str, section: Section) -> Group:
-    return Group(
-        name,
-        slack=section.read("slack", shapes.user_group) or "",
-        members=section.read("members", _members) or (),
-        github=section.read("github", shapes.github_team) or "",
-    )
-
-
-def _members(value: Value) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for item in value.items("[U0123ABCD]"):
-        member = shapes.user(item)
-        if member is not None and member in found:
-            item.fault(f"{quoted(member)} is there twice", "write each member once")
-        if member is not None:
-            found[member] = None
-    return tuple(found)
-
-
-def _people(value: Value | None) -> dict[str, KnownPerson]:
-    """Who is the same human: an identity in two entries would break the checks against approving one's own change."""
-    found: dict[str, KnownPerson] = {}
-    taken: dict[str, str] = {}
-    for key, setting in value.entries("alice: {slack: U0123ABCD, github: alice}") if value else []:
-        name = key.text("alice")
-        if name is None:
-            continue
-        section = setting.section(("slack", "github", "emails"))
-        person = KnownPerson(
-            name,
-            slack=section.read("slack", shapes.user) or "",
-            github=section.read("github", shapes.github_login) or "",
-            emails=section.read("emails", _emails) or (),
-        )
-        for identity in filter(None, (person.slack, person.github, *person.emails)):
-            other = taken.setdefault(identity, name)
-            if other != name:
-                setting.fault(f"{quoted(identity)} is {quoted(other)} too", "write each identity for one person only")
-        found[name] = person
-    return found
-
-
-def _emails(value: Value) -> tuple[str, ...]:
-    return tuple(email for item in value.items("[alice@example.com]") if (email := shapes.email(item)))
 
 
 def _registries(value: Value | None) -> dict[str, RegistryHost]:
@@ -221,6 +157,7 @@ def _app(name: str, value: Value, environments: Mapping[str, Environment], workl
         channel=section.read("channel", shapes.channel) or "",
         source=section.read("source", shapes.link) or "",
         aliases=section.read("aliases", _aliases) or (),
+        verify=section.read("verify", read_app_verify),
     )
 
 
@@ -270,3 +207,15 @@ def _look_at_workloads(catalogue: Catalogue, apps: Mapping[str, tuple[App, Value
             for what, text in (("workload", workload.name), ("namespace", workload.namespace)):
                 if not grammar.NAME.fullmatch(text):
                     value.fault(f"its {what} in {name} would be {quoted(text)}", "write a shorter one")
+
+
+def _look_at_addresses(catalogue: Catalogue, apps: Mapping[str, tuple[App, Value]]) -> None:
+    """As for workloads: a part of a host name has at most 63 characters."""
+    for app, value in apps.values():
+        for name in app.environments:
+            verify = catalogue.verify(app, catalogue.environments[name])
+            host = urlsplit(verify.url).hostname if verify else None
+            if host and any(len(label) > 63 for label in host.split(".")):
+                value.fault(
+                    f"its health would be asked of {quoted(host)}, which no host is called", "write a shorter one"
+                )

@@ -22,8 +22,9 @@ Result = TypeVar("Result")
 
 _STRING = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
+_BOOL = "tag:yaml.org,2002:bool"
 _READ_AS = {  # what YAML 1.1 makes of a bare word
-    "tag:yaml.org,2002:bool": "true or false",
+    _BOOL: "true or false",
     "tag:yaml.org,2002:int": "a number",
     "tag:yaml.org,2002:float": "a number",
     "tag:yaml.org,2002:timestamp": "a date",
@@ -53,6 +54,21 @@ class Value:
     def is_mapping(self) -> bool:
         """True for `key: value` pairs."""
         return isinstance(self.node, yaml.MappingNode)
+
+    @property
+    def is_list(self) -> bool:
+        """True for `[a, b]`, with or without anything in it."""
+        return isinstance(self.node, yaml.SequenceNode)
+
+    @property
+    def is_empty_list(self) -> bool:
+        """True for `[]`."""
+        return isinstance(self.node, yaml.SequenceNode) and not self.node.value
+
+    @property
+    def line(self) -> int:
+        """The line of the file, from 1."""
+        return place(self.node.start_mark)[0]
 
     def is_word(self, word: str) -> bool:
         """True when exactly this is written."""
@@ -84,6 +100,13 @@ class Value:
             self.fault(f"contains {unsafe}", "write it without")
             return None
         return str(node.value)
+
+    def written(self, example: str) -> str | None:
+        """Text as `text` takes it, and also what YAML takes for a number or a date (`16:00` is 960 to YAML 1.1)."""
+        node = self.node
+        if isinstance(node, yaml.ScalarNode) and node.tag in _READ_AS and node.tag != _BOOL:
+            return str(node.value)
+        return self.text(example)
 
     def matching(self, pattern: re.Pattern[str], rule: str, example: str) -> str | None:
         """A string of this grammar, which `rule` puts in words."""

@@ -227,7 +227,7 @@ def test_only_registries_that_the_file_names_are_asked(full: Catalogue, minimal:
 
 def test_people_are_known_by_ids_and_by_what_tells_no_cases_apart(full: Catalogue) -> None:
     ann = full.people["Ann"]
-    assert (ann.slack, ann.github, ann.emails) == ("U0ANN", "ann-example", ("ann@example.com",))
+    assert (ann.slack, ann.github, ann.emails) == (("U0ANN",), ("ann-example",), ("ann@example.com",))
 
 
 def test_every_default_is_explained(minimal: Catalogue) -> None:
@@ -236,31 +236,43 @@ def test_every_default_is_explained(minimal: Catalogue) -> None:
         "channels.deployments: C0DEPLOYMENTS",
         "environments.dev.change: commit",
         "environments.dev.approval: none",
+        "environments.dev.break_glass: nobody",
         "environments.dev.deployers: everyone",
+        "environments.dev.lockers: everyone",
         "environments.dev.namespace: dev",
         "environments.dev.context: the current context of the kubeconfig",
         "environments.dev.reconciler: jenkins, job infra-deploy",
         "environments.dev.rollout: watched, for at most 15m",
         "environments.dev.timeout.build: 30m",
+        "environments.dev.verify: none, a finished rollout is enough",
+        "environments.dev.on_failure: offer",
         "environments.staging.change: commit",
         "environments.staging.approval: none",
+        "environments.staging.break_glass: nobody",
         "environments.staging.deployers: everyone",
+        "environments.staging.lockers: everyone",
         "environments.staging.namespace: staging",
         "environments.staging.context: the current context of the kubeconfig",
         "environments.staging.reconciler: jenkins, job infra-deploy",
         "environments.staging.rollout: watched, for at most 15m",
         "environments.staging.timeout.build: 30m",
+        "environments.staging.verify: none, a finished rollout is enough",
+        "environments.staging.on_failure: offer",
         "environments.production.change: pull-request",
         (
-            "environments.production.approval: 1 of release-managers, platform-team, within 4h, "
-            "never the requester or an author"
+            "environments.production.approval: 1 of release-managers, platform-team (1 for a rollback), in Slack, "
+            "within 4h, comment optional, never the requester or an author"
         ),
+        "environments.production.break_glass: nobody",
         "environments.production.deployers: everyone",
+        "environments.production.lockers: everyone",
         "environments.production.namespace: production",
         "environments.production.context: the current context of the kubeconfig",
         "environments.production.reconciler: jenkins, job infra-deploy",
         "environments.production.rollout: watched, for at most 15m",
         "environments.production.timeout.build: 30m",
+        "environments.production.verify: none, a finished rollout is enough",
+        "environments.production.on_failure: offer",
         "apps.my-application.image: registry.company.com/my-application",
         "apps.my-application.channel: C0DEPLOYMENTS",
         (
@@ -277,6 +289,8 @@ def test_every_default_is_explained(minimal: Catalogue) -> None:
         ),
         "groups.release-managers: Slack user group S0RELEASE",
         "groups.platform-team: members U0PLATFORM1, U0PLATFORM2",
+        "people: none known by more than a Slack id",
+        "freezes: none",
         "registries: none, versions are not checked before they are deployed",
     )
 

@@ -385,12 +385,13 @@ def test_one_wrong_setting_is_one_fault_that_says_what_is_right(old: str, new: s
         ("registries: {registry.company.com: {url: https://registry.company.com:99999}}\n", "not the address of a"),
         (
             "people: {a: {slack: U0A}, b: {slack: U0A}}\n",
-            "people.b: `U0A` is `a` too; write each identity for one person",
+            ":15: people.b.slack: `U0A` is `a` too, in line 15; write it for one of them only",
         ),
         ("people: {a: {emails: [A@x.io]}, b: {emails: [a@X.io]}}\n", "`a@x.io` is `a` too"),
         ("people: {a: {github: -a}}\n", "github: `-a` is not a GitHub login"),
         ("people: {a: {emails: [nobody]}}\n", "emails[0]: `nobody` is not an e-mail address"),
-        ("freeze: {}\n", ":15: freeze: is not a setting; the settings here are `promotion`"),
+        ("windows: {}\n", ":15: windows: is not a setting; the settings here are `promotion`"),
+        ("freeze: []\n", ":15: freeze: is not a setting; did you mean `freezes`?"),
     ],
 )
 def test_a_wrong_setting_of_the_file_is_one_fault(more: str, said: str) -> None:
