@@ -1,0 +1,51 @@
+"""What Slack and phones do to a typed line, undone; and how a line that is no request is answered. Pure."""
+
+import re
+
+from commands.grammar import unsafe_characters
+from commands.reasons import ReasonCode
+from commands.requests import Mistake, outside
+
+LONGEST_TEXT = 1000
+_LONGEST_EXAMPLE = 220
+SPACES = re.compile("[ \\t\\r\\n\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+_LINK = re.compile(r"<(?:https?://|mailto:)[^<>|]*\|([^<>]*)>|<(https?://[^<>|]*)>")
+
+
+def clean(text: str) -> str | Mistake:
+    """One line, entities undone, spaces single; a Mistake for what cannot be shown as it was meant."""
+    line = SPACES.sub(" ", text).strip()
+    line = line.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    if len(line) > LONGEST_TEXT:
+        return usage(
+            f"The command is {len(line)} characters long; {LONGEST_TEXT} is the most.",
+            "Shorten the reason, or put the long story in a ticket and name it here.",
+            line[:100],
+        )
+    unsafe = unsafe_characters(line)
+    if unsafe is not None:
+        return Mistake(
+            ReasonCode.UNSAFE_TEXT,
+            f"The command holds {unsafe}, which can make text read as something else than it is.",
+            "Type the command by hand instead of pasting it.",
+        )
+    return line
+
+
+def unlinked(text: str) -> str:
+    """The text of a mention as it was typed: Slack wraps what looks like an address there, `my.app` too.
+
+    https://docs.slack.dev/messaging/formatting-message-text#retrieving-messages
+    """
+    return _LINK.sub(lambda found: found[1] if found[1] is not None else found[2], text)
+
+
+def usage(what: str, next_step: str, words: str) -> Mistake:
+    """The answer to words that are no request."""
+    return Mistake(ReasonCode.BAD_USAGE, what, next_step, words)
+
+
+def example(line: str) -> str:
+    """A command line in backticks, made of a person's own words: those must not end the quotation early."""
+    seen = "".join("\ufffd" if unsafe_characters(one) or one == "`" else one for one in outside(line))
+    return f"`{seen if len(seen) <= _LONGEST_EXAMPLE else f'{seen[:_LONGEST_EXAMPLE]}…'}`"
