@@ -3,13 +3,15 @@
 from datetime import datetime, timedelta
 
 from commands import policy
-from commands.catalogue import Catalogue
 from commands.desk import about, answer_once
 from commands.facts import Facts
+from commands.opening import Opened, Planned, Wish, open_request
 from commands.policy import Target
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Deploy, Row, mention
-from storage.models import Deployment, Kind
+from commands.times import parse_at, spoken_until
+from storage.models import Kind
+from storage.newcomers import NewDeployment
 from storage.phases import Phase
 from storage.unit_of_work import Store, UnitOfWork, Waiting
 
@@ -17,7 +19,7 @@ SNAPSHOT_TRUSTED_FOR = timedelta(minutes=2)
 
 
 def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
-    """Accept the request as a queued deployment, or say why not. Touches nothing outside the database."""
+    """Accept the request as a deployment, or say why not. Touches nothing outside the database."""
     details = {
         "app": request.app[:128],
         "version": request.version[:160],
@@ -34,11 +36,19 @@ def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
         policy.check_reason(request.reason)
         policy.may_deploy(facts, asker, target.environment)
         if request.dry_run:
-            return _accept(uow, known, target, asker, request, [])
+            return _preview(uow, target, asker, request)
         policy.may_change(facts, target)
+        not_before = parse_at(request.at, uow.now) if request.at else None
+        if request.break_glass:
+            policy.need_reason(request.reason, "Breaking the glass")
         ahead = uow.waiting_for(target.app.name, target.environment.name)
         _refuse_repeats(uow, facts, target, request.version, ahead)
-        return _accept(uow, known, target, asker, request, ahead)
+        wish = Wish(Kind.DEPLOY, request.reason, not_before, request.break_glass)
+        opened = open_request(uow, facts, known, asker, [Planned(target, request.version)], wish)
+        if ahead:  # some may have been superseded
+            left = uow.waiting_for(target.app.name, target.environment.name)
+            ahead = [one for one in left if one.id != opened.card_id]
+        return accepted(uow, opened, ahead)
 
     return answer_once(store, facts, asker, "deployment", details, decide)
 
@@ -73,11 +83,9 @@ def _refuse_repeats(uow: UnitOfWork, facts: Facts, target: Target, version: str,
     )
 
 
-def _accept(
-    uow: UnitOfWork, known: Catalogue, target: Target, asker: Asker, request: Deploy, ahead: list[Waiting]
-) -> Answer:
-    deployment = Deployment(
-        kind=Kind.PREVIEW if request.dry_run else Kind.DEPLOY,
+def _preview(uow: UnitOfWork, target: Target, asker: Asker, request: Deploy) -> Answer:
+    deployment = NewDeployment(
+        kind=Kind.PREVIEW,
         app=target.app.name,
         environment=target.environment.name,
         version=request.version,
@@ -86,43 +94,51 @@ def _accept(
         requested_by=asker.user_id,
         requested_in=asker.channel_id,
         requested_thread=asker.thread_ts,
-        answer_url=asker.response_url if request.dry_run else "",
+        answer_url=asker.response_url,
         source=asker.source,
-        requested_at=uow.now,
     )
-    channel = "" if request.dry_run else known.channel(target.app)
-    uow.add(deployment, channel)
-    uow.audit(
-        about(
-            deployment,
-            "deployment:request",
-            asker,
-            {"version": request.version, "reason": request.reason, "dry_run": request.dry_run},
-        )
+    uow.add(deployment, "")
+    details = {"version": request.version, "reason": request.reason, "dry_run": True}
+    uow.audit(about(deployment, "deployment:request", asker, details))
+    return Answer(
+        ReasonCode.ACCEPTED,
+        f"Working out what `{deployment.app}` `{deployment.version}` to `{deployment.environment}` would change.",
+        "Nothing is committed; the difference comes here in a moment.",
+        deployment_id=deployment.id,
     )
-    what = f"`{deployment.app}` `{deployment.version}` to `{deployment.environment}`"
-    if request.dry_run:
-        return Answer(
-            ReasonCode.ACCEPTED,
-            f"Working out what {what} would change.",
-            "Nothing is committed; the difference comes here in a moment.",
-            deployment_id=deployment.id,
+
+
+def accepted(uow: UnitOfWork, opened: Opened, ahead: list[Waiting], *, verb: str = "Deploying") -> Answer:
+    """What whoever asked is told: where it goes from here, and what it waits for."""
+    first = opened.deployments[0]
+    what = ", ".join(f"`{row.app}` `{row.version}`" for row in opened.deployments) + f" to `{first.environment}`"
+    card = f"Its card is in the channel; `/deploy cancel {opened.card_id}` takes it back."
+    if opened.change_id:
+        word = "Breaking the glass for" if first.break_glass else "Asking for an approval of"
+        step = (
+            f"A pull request is being opened; the approvers are asked on its card when the difference is ready. {card}"
         )
+        return Answer(ReasonCode.ACCEPTED, f"{word} {what}.", step, deployment_id=opened.card_id)
+    if first.not_before is not None:
+        when = spoken_until(first.not_before, uow.now)
+        return Answer(ReasonCode.ACCEPTED, f"Scheduled {what} for {when}.", card, deployment_id=opened.card_id)
+    held_up = next((row.blocked for row in opened.deployments if row.blocked), "")
+    if held_up:
+        return Answer(ReasonCode.ACCEPTED, f"Queued {what}; it waits: {held_up}", card, deployment_id=opened.card_id)
     if ahead:
-        first = ahead[0]
+        other = ahead[0]
         return Answer(
             ReasonCode.ACCEPTED,
             f"Queued {what}: {len(ahead)} ahead of it.",
-            f"It starts when the others have ended. Its card is in the channel; "
-            f"`/deploy cancel {deployment.id}` takes it back.",
-            rows=(Row(f"Ahead: `{first.version}` by {mention(first.requested_by)}, {first.phase}"),),
-            deployment_id=deployment.id,
+            f"It starts when the others have ended. {card}",
+            rows=(Row(f"Ahead: `{other.version}` by {mention(other.requested_by)}, {other.phase}"),),
+            deployment_id=opened.card_id,
         )
     return Answer(
         ReasonCode.ACCEPTED,
-        f"Deploying {what}.",
-        f"Follow it on its card in the channel; its id is `{deployment.id}`.",
-        deployment_id=deployment.id,
+        f"{verb} {what}.",
+        f"Follow it on its card in the channel; its id is `{opened.card_id}`.",
+        deployment_id=opened.card_id,
     )
 
 

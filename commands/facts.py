@@ -36,5 +36,9 @@ class Facts:
     snapshot_age: timedelta = timedelta.max
     groups: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     """Slack user group id -> user ids, only for groups that were read recently: a missing one is unknown."""
+    teams: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    """`org/team` on the code host -> logins in lower case, only for teams that were read recently."""
     team_id: str = ""
     """The workspace that the bot belongs to."""
+    reviews: bool = False
+    """A code host is configured, where pull requests can be opened."""

@@ -1,14 +1,20 @@
 """Who may do what: facts in, Allowed or Refused out. Pure."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from commands.catalogue import App, Catalogue, Environment, Group, Kind
+from commands.catalogue import App, Catalogue, Environment, Group
+from commands.catalogue import Kind as Named
 from commands.facts import Facts
 from commands.grammar import TAG, unsafe_characters
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Asker, listed, mention, typed
+from storage.models import Kind
+from storage.unit_of_work import BOT
 
 LONGEST_REASON = 500
+OLDEST_FACTS = timedelta(minutes=2)
+"""How old the last look at git may be where changes are reviewed: rules that are older may no longer be the rules."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def find_app(known: Catalogue, word: str) -> App:
     found = known.app(word)
     if found is not None:
         return found
-    near = known.nearest(Kind.APP, word)
+    near = known.nearest(Named.APP, word)
     choices = listed(near) if near else listed(tuple(known.apps)[:10])
     raise Refused(
         ReasonCode.UNKNOWN_APP,
@@ -55,7 +61,7 @@ def find_environment(known: Catalogue, app: App | None, word: str) -> Environmen
     """The environment of this name, where the app runs; Refused with the nearest names otherwise."""
     found = known.environment(word)
     if found is None:
-        near = known.nearest(Kind.ENVIRONMENT, word)
+        near = known.nearest(Named.ENVIRONMENT, word)
         names = app.environments if app else tuple(known.environments)
         raise Refused(
             ReasonCode.UNKNOWN_ENVIRONMENT,
@@ -99,13 +105,33 @@ def check_reason(reason: str) -> None:
         )
 
 
+def need_reason(reason: str, act: str) -> None:
+    """Raise Refused when nothing was said about why."""
+    if not reason.strip():
+        raise Refused(
+            ReasonCode.REASON_REQUIRED,
+            f"{act} needs a reason, and none was given.",
+            "Add `--reason` and what happened, to the end of the line.",
+        )
+
+
 def may_deploy(facts: Facts, asker: Asker, environment: Environment) -> None:
     """Raise Refused unless the asker may ask for deployments here. Unknown membership refuses."""
-    if environment.anyone_may_deploy:
+    if environment.anyone_may_deploy or asker.user_id == BOT:  # what it asks for itself, a person has set up
         return
+    _in_groups(
+        facts,
+        asker,
+        environment.deployers,
+        f"deploy to `{environment.name}`",
+        ", or have `deployers` changed in `locktender.yaml`",
+    )
+
+
+def _in_groups(facts: Facts, asker: Asker, groups: tuple[str, ...], act: str, instead: str = "") -> None:
     known = catalogue(facts)
     unreadable: list[str] = []
-    for name in environment.deployers:
+    for name in groups:
         group = known.group(name)
         if group is None:
             continue
@@ -125,33 +151,58 @@ def may_deploy(facts: Facts, asker: Asker, environment: Environment) -> None:
         )
     raise Refused(
         ReasonCode.NOT_PERMITTED,
-        f"{mention(asker.user_id)} may not deploy to `{environment.name}`: that takes a member of "
-        f"{listed(environment.deployers)}.",
-        f"Ask one of them{_who(known, environment)}, or have `deployers` changed in `locktender.yaml`.",
+        f"{mention(asker.user_id)} may not {act}: that takes a member of {listed(groups)}.",
+        f"Ask one of them{_who(known, groups)}{instead}.",
     )
 
 
 def may_change(facts: Facts, target: Target) -> None:
-    """Raise Refused when a change to this environment has to be reviewed, or the rules for it are in doubt."""
+    """Raise Refused when the rules for a reviewed environment are in doubt, or nothing can be reviewed."""
     if not target.environment.production_like:
         return
+    name = target.environment.name
     if facts.in_force.faults:
         raise Refused(
             ReasonCode.CATALOGUE_INVALID,
-            f"The newest `locktender.yaml` has faults, so the rules for `{target.environment.name}` are in doubt "
-            "and it is closed.",
+            f"The newest `locktender.yaml` has faults, so the rules for `{name}` are in doubt and it is closed.",
             "Mend the file; the last good version stays in force for the other environments meanwhile.",
             detail="\n".join(facts.in_force.faults),
         )
-    raise Refused(
-        ReasonCode.APPROVAL_REQUIRED,
-        f"A change to `{target.environment.name}` has to be reviewed in a pull request, and this version of Locktender "
-        "does not open one.",
-        "Deploy to an environment that takes commits, and open the pull request for this one by hand.",
-    )
+    if facts.snapshot_age > OLDEST_FACTS:
+        raise Refused(
+            ReasonCode.FACTS_TOO_OLD,
+            f"The infra-repo could not be read for a while, so the rules for `{name}` may be old and it is closed.",
+            "Try again when git can be reached; `/deploy status` says when it was read last.",
+        )
+    if not facts.reviews:
+        raise Refused(
+            ReasonCode.NOT_CONFIGURED,
+            f"A change to `{name}` has to be reviewed in a pull request, and no code host is configured.",
+            "Set GITHUB_REPOSITORY and GITHUB_TOKEN (or a GitHub App) and restart.",
+        )
 
 
-def _who(known: Catalogue, environment: Environment) -> str:
-    groups: list[Group] = [group for name in environment.deployers if (group := known.group(name)) is not None]
+def _who(known: Catalogue, names: tuple[str, ...]) -> str:
+    groups: list[Group] = [group for name in names if (group := known.group(name)) is not None]
     people = [user for group in groups for user in group.members][:5]
     return f" ({', '.join(mention(user) for user in people)})" if people else ""
+
+
+def may_break_glass(facts: Facts, asker: Asker, environment: Environment) -> None:
+    """Raise Refused unless the asker may do without the approvals here, and owe them."""
+    rule = environment.break_glass
+    if rule is None:
+        raise Refused(
+            ReasonCode.NOT_PERMITTED,
+            f"Nobody may break the glass in `{environment.name}`: `locktender.yaml` names nobody.",
+            "Ask for an approval, or have `break_glass` added to the environment.",
+        )
+    _in_groups(facts, asker, rule.groups, f"break the glass in `{environment.name}`")
+
+
+def required_approvals(environment: Environment, kind: Kind, *, break_glass: bool) -> int:
+    """How many people have to say yes before it is merged."""
+    approval = environment.approval
+    if approval is None or break_glass:
+        return 0
+    return approval.rollback_required if kind is Kind.ROLLBACK else approval.required

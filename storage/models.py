@@ -185,7 +185,6 @@ class Change(SQLModel, table=True):
 
     token: str = ""  # what the buttons carry: random, new for every content that is shown, empty while none is
     required: int = 1
-    groups: str = Field(default="[]", sa_type=Text)  # JSON: names of the groups that may approve
     expires_at: datetime | None = _time()
 
     branch: str = ""

@@ -39,7 +39,6 @@ def upgrade() -> None:
         sa.Column("card_id", sa.String(), nullable=False),
         sa.Column("token", sa.String(), nullable=False),
         sa.Column("required", sa.Integer(), nullable=False),
-        sa.Column("groups", sa.Text(), nullable=False),
         sa.Column("expires_at", UtcDateTime, nullable=True),
         sa.Column("branch", sa.String(), nullable=False),
         sa.Column("pr_number", sa.Integer(), nullable=True),

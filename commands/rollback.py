@@ -1,0 +1,126 @@
+"""`/rollback APP ENVIRONMENT`: back to what was verified healthy, or to what is named; a new record, with a hold."""
+
+import re
+from dataclasses import dataclass
+
+from commands import policy
+from commands.deploy import accepted
+from commands.desk import answer_once
+from commands.facts import Facts
+from commands.grammar import TAG
+from commands.opening import Planned, Wish, open_request
+from commands.policy import Target
+from commands.reasons import ReasonCode, Refused
+from commands.requests import Answer, Asker, Rollback, typed
+from storage import gate
+from storage.models import Deployment, Kind
+from storage.unit_of_work import Store, UnitOfWork
+
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_DEPLOYMENT = re.compile(r"[0-9a-z]{10}")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a rollback goes back to. `commit` may be short, or empty where only a version is known."""
+
+    version: str
+    digest: str = ""
+    commit: str = ""
+    deployment_id: str = ""
+
+
+def rollback(store: Store, facts: Facts, asker: Asker, request: Rollback) -> Answer:
+    """Accept the rollback as a deployment that names what it restores, or say why not."""
+    details = {
+        "app": request.app[:128],
+        "environment": request.environment[:128],
+        "to": request.to[:160],
+        "reason": request.reason[: policy.LONGEST_REASON],
+        "exact": request.exact,
+    }
+
+    def decide(uow: UnitOfWork) -> Answer:
+        known = policy.catalogue(facts)
+        app = policy.find_app(known, request.app)
+        target = Target(app, policy.find_environment(known, app, request.environment))
+        policy.need_reason(request.reason, "A rollback")
+        policy.check_reason(request.reason)
+        policy.may_deploy(facts, asker, target.environment)
+        policy.may_change(facts, target)
+        goal = _goal(uow, facts, target, request.to)
+        planned = Planned(target, goal.version, goal.digest, restores=goal.deployment_id, restore_commit=goal.commit)
+        wish = Wish(Kind.ROLLBACK, request.reason, None, request.break_glass, request.exact)
+        for other in uow.waiting_for(app.name, target.environment.name):
+            same = uow.deployment(other.id)
+            if same is not None and same.kind == Kind.ROLLBACK and same.version == goal.version:
+                raise Refused(
+                    ReasonCode.ALREADY_REQUESTED,
+                    f"A rollback of `{app.name}` to `{goal.version}` in `{target.environment.name}` is on its way.",
+                    f"Follow it on its card; its id is `{same.card_id or same.id}`.",
+                )
+        opened = open_request(uow, facts, known, asker, [planned], wish)
+        return accepted(uow, opened, [], verb="Rolling back to")
+
+    return answer_once(store, facts, asker, "rollback", details, decide)
+
+
+def offered(uow: UnitOfWork, facts: Facts, failed: Deployment) -> Goal | None:
+    """What a rollback of this failed deployment would go back to; None when nothing healthy is on record."""
+    try:
+        known = policy.catalogue(facts)
+        app = policy.find_app(known, failed.app)
+        target = Target(app, policy.find_environment(known, app, failed.environment))
+        return _previous(uow, facts, target)
+    except Refused:
+        return None
+
+
+def _goal(uow: UnitOfWork, facts: Facts, target: Target, to: str) -> Goal:
+    if not to:
+        return _previous(uow, facts, target)
+    name, where = target.app.name, target.environment.name
+    if _DEPLOYMENT.fullmatch(to) and (named := uow.deployment(to)) is not None:
+        if (named.app, named.environment) != (name, where):
+            raise Refused(
+                ReasonCode.NOTHING_TO_RESTORE,
+                f"Deployment `{to}` was of `{named.app}` to `{named.environment}`, not of `{name}` to `{where}`.",
+                f"`/audit history app:{name} env:{where}` lists those that were.",
+            )
+        if not named.commit_sha:
+            raise Refused(
+                ReasonCode.NOTHING_TO_RESTORE,
+                f"Deployment `{to}` never reached git, so there is nothing to restore.",
+                "Name another one, or leave it out for the last that was verified healthy.",
+            )
+        return Goal(named.version, named.digest, named.commit_sha, named.id)
+    healthy = gate.last_healthy(uow, name, where)
+    found = next((one for one in healthy if one.version == to), None)
+    if found is not None:
+        return Goal(found.version, found.digest, found.commit_sha, found.id)
+    if _COMMIT.fullmatch(to) and not to.isdigit():
+        return Goal(to[:12], commit=to)  # which version that is, is read from git before anything is written
+    if TAG.fullmatch(to) is None:
+        raise Refused(
+            ReasonCode.BAD_VERSION,
+            f"{typed(to)} is neither a version nor a commit nor a deployment.",
+            f"`/audit history app:{name} env:{where}` lists what there was.",
+        )
+    return Goal(to)
+
+
+def _previous(uow: UnitOfWork, facts: Facts, target: Target) -> Goal:
+    """The newest deployment that was verified healthy and is not what git says now."""
+    name, where = target.app.name, target.environment.name
+    now = facts.snapshot.images.get((name, where)) if facts.snapshot else None
+    healthy = gate.last_healthy(uow, name, where)
+    last = uow.last_ended(name, where)
+    current = now.tag if now else (last.version if last else "")
+    for one in healthy:
+        if one.version != current and one.reason_code in {ReasonCode.LIVE, ReasonCode.COMMITTED}:
+            return Goal(one.version, one.digest, one.commit_sha, one.id)
+    raise Refused(
+        ReasonCode.NOTHING_TO_RESTORE,
+        f"No other version of `{name}` in `{where}` is on record as verified healthy.",
+        f"Name what to go back to: `/rollback {name} {where} to VERSION --reason …`; a commit works too.",
+    )
