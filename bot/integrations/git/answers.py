@@ -80,7 +80,7 @@ def fetch_failure(finished: Finished, where: str, branch: str) -> Fault | Mirror
 def push_verdict(finished: Finished, where: str, branch: str) -> PushVerdict:
     """What became of a push. Raises Refused, Retry (the server may have done it) or MirrorBrokenError."""
     for flag, summary in _porcelain(finished.stdout):
-        if flag in {" ", "*", "+", "="}:
+        if flag in {" ", "*", "+", "-", "="}:
             return PushVerdict.DONE
         if _RACE.search(summary):
             return PushVerdict.RACE
@@ -132,12 +132,14 @@ def _declined(finished: Finished, summary: str, where: str, branch: str) -> Refu
         return Refused(
             ReasonCode.BRANCH_PROTECTED,
             f"The branch `{branch}` of {where} is protected: the server did not let us push to it.",
-            "Let the bot push there, or set `change: pull-request` for this environment in locktender.yaml.",
+            "Let the bot make and delete the branches `deploy/…` there."
+            if branch.startswith("deploy/")
+            else "Let the bot push there, or set `change: pull-request` for this environment in locktender.yaml.",
             detail=quoted(said),
         )
     return Refused(
         ReasonCode.PUSH_REFUSED,
-        f"The server of {where} declined the commit.",
+        f"The server of {where} declined the push.",
         "Read what it said below; a hook or a rule of the repository has to be satisfied or changed.",
         detail=quoted(said),
     )

@@ -17,15 +17,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bot.integrations.git.answers import PushVerdict, quoted
+from bot.integrations.git.answers import PushVerdict
 from bot.integrations.git.commands import MirrorBrokenError
 from bot.integrations.git.history import Found, History
 from bot.integrations.git.mirror import Mirror
 from bot.integrations.git.objects import Cache, Store
 from bot.integrations.git.tree import GitTree
-from bot.integrations.git.write import changed_files, write_commit
+from bot.integrations.git.write import changed_files, write_commit, write_tree
 from commands.ports import Commit, CommitAuthor, CommitRequest, Edit
-from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
+from commands.reasons import Fault, ReasonCode, Refused, Retry
 
 PATIENCE = 60.0
 """Seconds for one commit, waiting for its turn included."""
@@ -81,7 +81,21 @@ class Branch:
     def refresh(self) -> str:
         """Fetch and return the head."""
         with self._mirror.held(PATIENCE):
-            return self._fetch()
+            return self.fetch()
+
+    def fetch(self) -> str:
+        """As `refresh`, for whoever holds the mirror already."""
+        self._settled = False
+        try:
+            head: str | None = self._mirror.fetch()
+        except MirrorBrokenError:
+            self._mirror.rebuild()
+            head = self._mirror.head()
+        if head is None:
+            raise MirrorBrokenError("the branch was fetched and is not there")
+        self._head = head
+        self._settled = True
+        return head
 
     def ensure(self, request: CommitRequest, edit: Edit) -> Commit:
         """See `GitInfraRepo.ensure_commit`."""
@@ -97,24 +111,18 @@ class Branch:
                 self._jobs.remove(job)
 
     def _lead(self, own: _Job, deadline: float) -> Commit:
-        try:
-            return self._write(own, deadline)
-        except MirrorBrokenError:
-            self._settled = False
-            self._mirror.rebuild()
-        try:
-            return self._write(own, deadline)
-        except MirrorBrokenError as error:
-            raise Unknown(
-                ReasonCode.INTERNAL,
-                "The local copy of the infra-repo was made anew and still cannot be used.",
-                "Look whether the disk is full or damaged.",
-                detail=quoted(self._mirror.remote.redact(str(error))),
-            ) from error
+        def write() -> Commit:
+            try:
+                return self._write(own, deadline)
+            except MirrorBrokenError:
+                self._settled = False
+                raise
+
+        return self._mirror.mended(write)
 
     def _write(self, own: _Job, deadline: float) -> Commit:
         fresh = not self._settled or self._head is None
-        head = self._fetch() if fresh or self._head is None else self._head
+        head = self.fetch() if fresh or self._head is None else self._head
         passengers = _MAX_PASSENGERS
         while own.tries < _MAX_TRIES and time.monotonic() < deadline:
             found = self._find(head, own)
@@ -138,7 +146,7 @@ class Branch:
                         raise
                     passengers = 0  # perhaps the server minds a commit that is not ours
                 time.sleep(random.uniform(0, min(0.02 * 2 ** (own.tries - 1), 1.0)))  # noqa: S311 - jitter, no secret
-            head, fresh = self._fetch(), True
+            head, fresh = self.fetch(), True
         raise Retry(
             ReasonCode.PUSH_RACE,
             f"The branch kept moving: {own.tries} pushes in {PATIENCE:g} seconds came too late.",
@@ -155,7 +163,9 @@ class Branch:
                 f"Git already says so: commit {parent[:12]} needs no change.",
                 "Nothing has to be done; to apply it again, run the pipeline for that commit.",
             )
-        commit = write_commit(self._mirror.commands, self._store.cache, job.request, self._committer, parent, changed)
+        commands, cache = self._mirror.commands, self._store.cache
+        root = write_tree(commands, cache, parent, changed)
+        commit = write_commit(commands, cache, job.request, self._committer, parent, root)
         return _Link(job, commit, parent)
 
     def _passengers(self, first: _Link, head: str, limit: int) -> list[_Link]:
@@ -183,7 +193,7 @@ class Branch:
         self._settled = False  # until the server has answered, nobody knows
         for link in chain:
             link.job.tries += 1
-        verdict = self._mirror.push(chain[-1].sha, head)
+        verdict = self._mirror.push(self._mirror.branch, chain[-1].sha, head)
         if verdict is PushVerdict.DONE:
             for link in chain:
                 self.history.append(link.job.request.deployment_id, Found(link.sha, link.parent))
@@ -194,16 +204,3 @@ class Branch:
 
     def _find(self, head: str, job: _Job) -> Found | None:
         return self.history.find(self._mirror.commands, head, job.request.deployment_id)
-
-    def _fetch(self) -> str:
-        self._settled = False
-        try:
-            head: str | None = self._mirror.fetch()
-        except MirrorBrokenError:
-            self._mirror.rebuild()
-            head = self._mirror.head()
-        if head is None:
-            raise MirrorBrokenError("the branch was fetched and is not there")
-        self._head = head
-        self._settled = True
-        return head

@@ -10,14 +10,14 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from git.cmd import Git
 
-from bot.integrations.git.names import Remote
+from bot.integrations.git.access import Access
 from commands.reasons import ReasonCode, Retry
 
 # A shared ssh connection (ControlMaster) would outlive its command and keep the mirror's lock, which it inherits.
@@ -100,11 +100,12 @@ class Conversation:
 class GitCommands:
     """Git on one bare repository. `home` is an empty folder of ours, so that nobody's dotfiles are read."""
 
-    def __init__(self, git_dir: Path, home: Path, remote: Remote, *, timeout: float) -> None:
+    def __init__(self, git_dir: Path, home: Path, access: Access, *, timeout: float) -> None:
         self.git_dir = git_dir
         self.timeout = timeout
-        self._remote = remote
-        self._environment = _environment(git_dir, home, remote, timeout)
+        self._access = access
+        self._settings = _settings(git_dir, access, timeout)
+        self._environment = _environment(git_dir, home)
         self._git = Git(str(home))
 
     def run(
@@ -114,11 +115,19 @@ class GitCommands:
         environment: Mapping[str, str] | None = None,
         keep: tuple[int, ...] = (),
     ) -> Finished:
-        """Run to the end. Retry (REPO_UNREACHABLE) when it takes longer than the time limit.
+        """Run to the end on the mirror alone. Retry (REPO_UNREACHABLE) when it takes longer than the time limit.
 
         `keep` are descriptors that the process holds open as long as it lives, even when we are killed.
         """
-        process = self._start(words, environment, keep)
+        return self._finish(self._start(words, self._variables(environment or {}), keep), words, stdin)
+
+    def call(self, *words: str, keep: tuple[int, ...] = ()) -> Finished:
+        """Run to the end something that talks to the server: as `run`, and it alone is given our credentials."""
+        authorization = self._access.authorization()
+        header = [(f"http.{self._access.origin}/.extraHeader", f"Authorization: {authorization}")]
+        return self._finish(self._start(words, self._variables({}, header if authorization else []), keep), words, b"")
+
+    def _finish(self, process: "subprocess.Popen[bytes]", words: tuple[str, ...], stdin: bytes) -> Finished:
         try:
             stdout, stderr = process.communicate(stdin, timeout=self.timeout)
         except subprocess.TimeoutExpired as error:
@@ -133,21 +142,30 @@ class GitCommands:
             _kill(process)
             process.communicate()
             raise
-        return Finished(process.returncode, stdout, self._remote.redact(stderr.decode("utf-8", "replace")))
+        return Finished(process.returncode, stdout, self._access.redact(stderr.decode("utf-8", "replace")))
 
     @contextlib.contextmanager
     def talk(self, *words: str) -> Iterator[Conversation]:
         """Run a process that is asked and answers; it ends with the block."""
-        conversation = Conversation(self._start(words, None, ()), self.timeout)
+        conversation = Conversation(self._start(words, self._variables({}), ()), self.timeout)
         try:
             yield conversation
         finally:
             conversation.close()
 
+    def _variables(self, more: Mapping[str, str], settings: Sequence[tuple[str, str]] = ()) -> Mapping[str, str]:
+        """Our environment for git. Settings travel in it too: command lines and files can be read by others."""
+        variables = {**self._environment, **more}
+        every = [*self._settings, *settings]
+        variables["GIT_CONFIG_COUNT"] = str(len(every))
+        for number, (key, value) in enumerate(every):
+            variables[f"GIT_CONFIG_KEY_{number}"] = key
+            variables[f"GIT_CONFIG_VALUE_{number}"] = value
+        return variables
+
     def _start(
-        self, words: tuple[str, ...], environment: Mapping[str, str] | None, keep: tuple[int, ...]
+        self, words: tuple[str, ...], variables: Mapping[str, str], keep: tuple[int, ...]
     ) -> "subprocess.Popen[bytes]":
-        variables = {**self._environment, **(environment or {})}
         # GitPython always hands down our own environment. Foreign GIT_ variables (GIT_EXTERNAL_DIFF, GIT_PROXY_COMMAND,
         # a hook's GIT_QUARANTINE_PATH) change what git does, so they are taken away, at the price of one exec.
         foreign = sorted(name for name in os.environ if _is_foreign(name) and name not in variables)
@@ -157,7 +175,7 @@ class GitCommands:
             command,
             istream=subprocess.PIPE,
             as_process=True,
-            env=variables,
+            env=dict(variables),
             start_new_session=True,
             pass_fds=keep,
         )
@@ -178,8 +196,8 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _environment(git_dir: Path, home: Path, remote: Remote, timeout: float) -> Mapping[str, str]:
-    settings = [
+def _settings(git_dir: Path, access: Access, timeout: float) -> Sequence[tuple[str, str]]:
+    return [
         ("core.hooksPath", os.devnull),
         ("core.fsmonitor", "false"),
         ("core.askPass", ""),
@@ -200,12 +218,13 @@ def _environment(git_dir: Path, home: Path, remote: Remote, timeout: float) -> M
         ("http.followRedirects", "false"),
         ("http.lowSpeedLimit", "1"),
         ("http.lowSpeedTime", str(max(1, round(timeout)))),
-        ("remote.origin.url", remote.address),
+        ("remote.origin.url", access.address),
         ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
     ]
-    if remote.authorization:
-        settings.append((f"http.{remote.origin}/.extraHeader", f"Authorization: {remote.authorization}"))
-    variables = {
+
+
+def _environment(git_dir: Path, home: Path) -> Mapping[str, str]:
+    return {
         "GIT_DIR": str(git_dir),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -224,9 +243,4 @@ def _environment(git_dir: Path, home: Path, remote: Remote, timeout: float) -> M
         "GIT_DEFAULT_REF_FORMAT": "files",
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
-        "GIT_CONFIG_COUNT": str(len(settings)),
     }
-    for number, (key, value) in enumerate(settings):
-        variables[f"GIT_CONFIG_KEY_{number}"] = key
-        variables[f"GIT_CONFIG_VALUE_{number}"] = value
-    return variables

@@ -1,28 +1,18 @@
-"""Which commit of the branch carries which Deployment-Id, and the log of the branch."""
+"""Which commit of the branch carries which Deployment-Id, the log of the branch, and commits by their first digits."""
 
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bot.integrations.git.commands import GitCommands
+from bot.integrations.git.commands import GitCommands, MirrorBrokenError
 from bot.integrations.git.message import DEPLOYMENT_TRAILER
-from commands.ports import CommitAuthor
+from commands.ports import CommitAuthor, LoggedCommit
 
 _TRAILERS = "%(trailers:key=" + DEPLOYMENT_TRAILER + ",valueonly=true,unfold=true,separator=%x1e)"
 
-
-@dataclass(frozen=True)
-class LoggedCommit:
-    """A commit as the log tells it. `when` is the committer's time; `parents` are full ids, the first one first."""
-
-    sha: str
-    parents: tuple[str, ...]
-    author: CommitAuthor
-    committer: CommitAuthor
-    when: datetime
-    subject: str
-    trailers: tuple[tuple[str, str], ...]
+_FIELDS = ("%H", "%P", "%an", "%ae", "%cn", "%ce", "%ct", "%s", "%(trailers:only=true,unfold=true)")
+_FORMAT = f"--format={'%x00'.join(_FIELDS)}"
 
 
 @dataclass(frozen=True)
@@ -90,21 +80,36 @@ class History:
         self._head = head
 
 
-def log(commands: GitCommands, head: str, since: str | None, paths: tuple[str, ...], limit: int) -> list[LoggedCommit]:
+def log(
+    commands: GitCommands, head: str, since: str | None, paths: tuple[str, ...], limit: int
+) -> tuple[LoggedCommit, ...]:
     """First-parent commits from `head` down to (without) `since` that touch these paths, newest first."""
-    fields = ("%H", "%P", "%an", "%ae", "%cn", "%ce", "%ct", "%s", "%(trailers:only=true,unfold=true)")
-    answer = commands.run(
-        "log",
-        "-z",
-        "--first-parent",
-        f"--max-count={limit:d}",
-        f"--format={'%x00'.join(fields)}",
-        "--end-of-options",
-        f"{since}..{head}" if since else head,
-        "--",
-        *paths,
-    )
-    return list(_logged(answer.local()))
+    commits = f"{since}..{head}" if since else head
+    words = ("log", "-z", "--first-parent", f"--max-count={limit:d}", _FORMAT, "--end-of-options", commits, "--")
+    return tuple(_logged(commands.run(*words, *paths).local()))
+
+
+def beyond(commands: GitCommands, head: str, known: tuple[str, ...], limit: int) -> tuple[LoggedCommit, ...]:
+    """All commits that `head` leads to and none of the known ones does, those brought in by merges too."""
+    without = (f"^{commit}" for commit in known)
+    words = ("log", "-z", f"--max-count={limit:d}", _FORMAT, "--end-of-options", head, *without, "--")
+    return tuple(_logged(commands.run(*words).local()))
+
+
+def resolve(commands: GitCommands, prefix: str, head: str) -> str | None:
+    """The one commit whose id begins like this and that `head` leads to; None: no one, or several."""
+    objects = commands.run("rev-parse", f"--disambiguate={prefix}").local()
+    kinds = commands.run("cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=objects).local()
+    commits = [line.split(" ")[0] for line in kinds.decode().splitlines() if line.endswith(" commit")]
+    found = [commit for commit in commits if _leads_to(commands, head, commit)]
+    return found[0] if len(found) == 1 else None
+
+
+def _leads_to(commands: GitCommands, head: str, commit: str) -> bool:
+    answer = commands.run("merge-base", "--is-ancestor", "--end-of-options", commit, head)
+    if answer.status not in {0, 1}:
+        raise MirrorBrokenError(answer.stderr)
+    return answer.status == 0
 
 
 def _logged(output: bytes) -> Iterator[LoggedCommit]:

@@ -1,19 +1,35 @@
-"""A bare mirror of one branch that looks after itself: made whole or not at all, repaired or made anew when damaged."""
+"""A bare mirror that looks after itself: made whole or not at all, repaired or made anew when damaged.
+
+It follows one branch, and knows the branches of deployments that are under review: `refs/remotes/origin/…` of them all
+keeps `git gc` from their objects.
+"""
 
 import hashlib
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from bot.integrations.git.answers import LOCKED, PushVerdict, fetch_failure, push_verdict, quoted, unreachable
+from bot.integrations.git.access import Access
+from bot.integrations.git.answers import (
+    LOCKED,
+    PushVerdict,
+    fetch_failure,
+    push_verdict,
+    quoted,
+    unreachable,
+)
 from bot.integrations.git.commands import TEMPORARY, Finished, GitCommands, MirrorBrokenError
 from bot.integrations.git.locks import MirrorLock
-from bot.integrations.git.names import Remote
-from commands.reasons import Fault, ReasonCode, Unknown
+from commands.reasons import Fault, ReasonCode, Refused, Unknown
+
+T = TypeVar("T")
+
+_DEPLOY_BRANCHES = "+refs/heads/deploy/*:refs/remotes/origin/deploy/*"
 
 
 class Mirror:
@@ -22,18 +38,15 @@ class Mirror:
     Whatever changes it is called while `held`. Reading needs no lock: objects never change.
     """
 
-    def __init__(self, remote: Remote, branch: str, home: Path, *, timeout: float) -> None:
-        name = hashlib.sha256(remote.address.encode()).hexdigest()[:16]
-        self.remote = remote
+    def __init__(self, access: Access, branch: str, home: Path, *, timeout: float) -> None:
+        name = hashlib.sha256(access.address.encode()).hexdigest()[:16]
+        self.access = access
         self.branch = branch
         self._path = home.absolute() / f"{name}.git"
         self._home = home.absolute() / "home"
         self._timeout = timeout
         self._lock = MirrorLock(home.absolute() / f"{name}.lock")
-        self._here = f"refs/remotes/origin/{branch}"
-        self._there = f"refs/heads/{branch}"
         self._swept = False
-        self._generation = 0
         self._commands = self._at(self._path)
         self._repairing = threading.Lock()
 
@@ -60,43 +73,76 @@ class Mirror:
         """The branch's commit as of the last fetch or push, read from the disk; None without one."""
         if not (self._path / "objects").is_dir():
             return None
-        listed = self._commands.run("for-each-ref", "--format=%(objectname)", "--end-of-options", self._here)
-        return listed.local().decode().strip() or None
+        return self._known(self.branch)
 
     def fetch(self) -> str:
         """Bring the branch up to date and return its commit. Refused, Retry; MirrorBrokenError if the fault is here."""
-        finished = self._fetch(self._commands)
-        if finished.status != 0:
-            self._swept = False
-            if LOCKED.search(finished.stderr):
-                self._sweep()
-                finished = self._fetch(self._commands)
-        if finished.status != 0:
-            raise fetch_failure(finished, self.remote.address, self.branch)
-        head = self.head()
-        if head is None:
-            raise MirrorBrokenError("the branch was fetched and is not there")
-        return head
+        return self._update(self.branch)
 
-    def push(self, commit: str, parent: str) -> PushVerdict:
-        """Compare and swap: the branch becomes `commit` if it is `parent` now. Never forces anything else.
+    def fetch_branch(self, branch: str) -> str | None:
+        """Bring another branch up to date and return its commit; None (and forgotten) when the remote has none."""
+        try:
+            return self._update(branch)
+        except Refused as refusal:
+            if refusal.reason is not ReasonCode.BRANCH_MISSING:
+                raise
+        self.forget([branch])
+        return None
 
-        Retry (REPO_UNREACHABLE) leaves open whether the server did it.
+    def heads(self) -> Mapping[str, str]:
+        """Every branch of the remote, and its commit, without fetching any of them."""
+        finished = self._commands.call("ls-remote", "--heads", "--end-of-options", "origin")
+        if finished.status != 0:
+            raise fetch_failure(finished, self.access.address, self.branch)
+        lines = (line.split("\t", 1) for line in finished.stdout.decode("utf-8", "replace").splitlines())
+        return {ref.removeprefix("refs/heads/"): commit for commit, ref in lines}
+
+    def forget(self, branches: Iterable[str]) -> None:
+        """Drop what is known of these branches, so that their objects can go."""
+        lines = "".join(f"delete refs/remotes/origin/{branch}\n" for branch in branches)
+        if lines:
+            self._commands.run("update-ref", "--stdin", stdin=lines.encode(), keep=(self._lock.descriptor,)).local()
+
+    def push(self, branch: str, commit: str, expected: str) -> PushVerdict:
+        """Compare and swap: the branch becomes `commit` if it is `expected` now. Never forces anything else.
+
+        Without a commit it is deleted, without an expected one it must not be there yet. Retry (REPO_UNREACHABLE)
+        leaves open whether the server did it.
         """
-        finished = self._commands.run(
+        there = f"refs/heads/{branch}"
+        finished = self._commands.call(
             "push",
             "--porcelain",
             "--no-verify",
             # The lease is what makes it a comparison: without it a branch that was moved *back* would be moved forth.
-            f"--force-with-lease={self._there}:{parent}",
+            f"--force-with-lease={there}:{expected}",
             "--end-of-options",
             "origin",
-            f"{commit}:{self._there}",
+            f"{commit}:{there}",
             keep=(self._lock.descriptor,),
         )
         if finished.status != 0:
             self._swept = False
-        return push_verdict(finished, self.remote.address, self.branch)
+        return push_verdict(finished, self.access.address, branch)
+
+    def mended(self, operation: Callable[[], T]) -> T:
+        """The operation's answer. If the mirror breaks under it, it is made anew and the operation done again.
+
+        Unknown (INTERNAL) when that does not help.
+        """
+        try:
+            return operation()
+        except MirrorBrokenError:
+            self.rebuild()
+        try:
+            return operation()
+        except MirrorBrokenError as error:
+            raise Unknown(
+                ReasonCode.INTERNAL,
+                "The local copy of the infra-repo was made anew and still cannot be used.",
+                "Look whether the disk is full or damaged.",
+                detail=quoted(self.access.redact(str(error))),
+            ) from error
 
     def rebuild(self) -> None:
         """Throw the mirror away and fetch it anew. Refused, Retry; Unknown (INTERNAL) when that does not help."""
@@ -112,12 +158,37 @@ class Mirror:
                 self.rebuild()
 
     def tidy(self) -> None:
-        """Pack loose objects when there are many (`git gc --auto`)."""
+        """Forget branches that the remote no longer has, and pack loose objects when there are many."""
+        self.forget(self._branches() - self.heads().keys() - {self.branch})
         words = ("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
         self._commands.run(*words, keep=(self._lock.descriptor,)).local()
 
-    def _fetch(self, commands: GitCommands) -> Finished:
-        return commands.run(
+    def _update(self, branch: str) -> str:
+        finished = self._fetch(self._commands, _refspec(branch))
+        if finished.status != 0:
+            self._swept = False
+            if LOCKED.search(finished.stderr):
+                self._sweep()
+                finished = self._fetch(self._commands, _refspec(branch))
+        if finished.status != 0:
+            raise fetch_failure(finished, self.access.address, branch)
+        commit = self._known(branch)
+        if commit is None:
+            raise MirrorBrokenError("the branch was fetched and is not there")
+        return commit
+
+    def _branches(self) -> set[str]:
+        listed = self._commands.run("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes/origin/")
+        return set(listed.local().decode().splitlines())
+
+    def _known(self, branch: str) -> str | None:
+        ref = f"refs/remotes/origin/{branch}"
+        listed = self._commands.run("for-each-ref", "--format=%(refname) %(objectname)", "--end-of-options", ref)
+        lines = (line.split(" ") for line in listed.local().decode().splitlines())
+        return next((commit for name, commit in lines if name == ref), None)  # it lists what is below the name, too
+
+    def _fetch(self, commands: GitCommands, *refspecs: str) -> Finished:
+        return commands.call(
             "fetch",
             "--quiet",
             "--no-tags",
@@ -126,7 +197,7 @@ class Mirror:
             "--update-shallow",
             "--end-of-options",
             "origin",
-            f"+{self._there}:{self._here}",
+            *refspecs,
             keep=(self._lock.descriptor,),
         )
 
@@ -137,11 +208,12 @@ class Mirror:
         commands = self._at(fresh)
         try:
             commands.run("init", "--quiet", "--bare", "--template=", "--", str(fresh)).local()
-            finished = self._fetch(commands)
+            # Whoever reads a commit that is under review may not know that the mirror was made anew: it has them all.
+            finished = self._fetch(commands, _refspec(self.branch), _DEPLOY_BRANCHES)
             if finished.status != 0:
-                failure = fetch_failure(finished, self.remote.address, self.branch)
+                failure = fetch_failure(finished, self.access.address, self.branch)
                 # Nothing can be broken in a mirror that was empty a moment ago.
-                raise failure if isinstance(failure, Fault) else unreachable(finished, self.remote.address)
+                raise failure if isinstance(failure, Fault) else unreachable(finished, self.access.address)
             if self._path.exists():
                 self._path.rename(fresh.with_suffix(".old"))
             fresh.rename(self._path)
@@ -174,11 +246,15 @@ class Mirror:
             ReasonCode.INTERNAL,
             f"The local copy of the infra-repo, {self._path}, cannot be made or used.",
             "Look whether the disk is full or the folder may not be written.",
-            detail=quoted(self.remote.redact(detail)),
+            detail=quoted(self.access.redact(detail)),
         )
 
     def _at(self, path: Path) -> GitCommands:
-        return GitCommands(path, self._home, self.remote, timeout=self._timeout)
+        return GitCommands(path, self._home, self.access, timeout=self._timeout)
+
+
+def _refspec(branch: str) -> str:
+    return f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
 
 
 def _remove(place: Path) -> None:

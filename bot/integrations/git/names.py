@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from commands.reasons import ReasonCode, Refused
 
-_BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|\Z)|\.(?:/|\Z)))[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}(?<!/)")
+_BRANCH = re.compile(r"(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|\Z)|\.(?:/|\Z)))[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}(?<!/)")
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}")
 _DEPLOYMENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:.]+\]")
@@ -29,17 +29,22 @@ class Remote:
     authorization: str = field(default="", repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)  # what must not be repeated to anybody
 
-    def redact(self, text: str) -> str:
-        """The same text without this remote's credentials."""
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        return text
-
 
 def branch_name(text: str) -> str:
     """The same text if it is a branch name in our (narrower than git's) grammar. Refused (NOT_CONFIGURED)."""
     if not _BRANCH.fullmatch(text):
         raise _misconfigured(f"{text[:80]!r} is not a branch name that can be used", "INFRA_REPO_BRANCH")
+    return text
+
+
+def deploy_branch(text: str) -> str:
+    """The same text if it is a branch that is ours to make, replace and delete. Refused (NOT_PERMITTED)."""
+    if not text.startswith("deploy/") or not _BRANCH.fullmatch(text):
+        raise Refused(
+            ReasonCode.NOT_PERMITTED,
+            f"{text[:80]!r} is not a branch that this bot makes: its branches are called `deploy/<id>`.",
+            "Ask for the deployment again, so that it gets a branch of its own.",
+        )
     return text
 
 

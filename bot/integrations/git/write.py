@@ -43,15 +43,8 @@ def changed_files(reader: Reader, commit: str, edit: Mapping[str, bytes]) -> Map
     return changed
 
 
-def write_commit(
-    commands: GitCommands,
-    cache: Cache,
-    request: CommitRequest,
-    committer: CommitAuthor,
-    parent: str,
-    changed: Mapping[str, bytes],
-) -> str:
-    """Write blobs, trees and the commit into the mirror, and return the commit's id. Nothing refers to it yet.
+def write_tree(commands: GitCommands, cache: Cache, parent: str, changed: Mapping[str, bytes]) -> str:
+    """Write the parent's tree with these files changed into the mirror, and return its id. Nothing refers to it yet.
 
     A crash leaves loose objects that `git gc` takes away. MirrorBrokenError when git cannot write.
     """
@@ -71,9 +64,15 @@ def write_commit(
             folder.files[parts[-1]] = RawEntry(found.mode if found else "100644", blob)
             cache.put(blob, changed[path])
         with commands.talk("mktree", "-z", "--batch", "--missing") as mktree:
-            root = _write_tree(mktree, reader, cache, reader.root(parent), top)
+            return _write_folder(mktree, reader, cache, reader.root(parent), top)
     finally:
         reader.close()
+
+
+def write_commit(
+    commands: GitCommands, cache: Cache, request: CommitRequest, committer: CommitAuthor, parent: str, root: str
+) -> str:
+    """Write a commit of this root tree into the mirror, and return its id; as in `write_tree`."""
     answer = commands.run(
         "commit-tree",
         "-p",
@@ -100,11 +99,11 @@ def _write_blobs(commands: GitCommands, changed: Mapping[str, bytes]) -> Mapping
     return dict(zip(changed, answer.local().decode().split(), strict=True))
 
 
-def _write_tree(mktree: Conversation, reader: Reader, cache: Cache, old: str | None, folder: _Folder) -> str:
+def _write_folder(mktree: Conversation, reader: Reader, cache: Cache, old: str | None, folder: _Folder) -> str:
     entries = dict(reader.tree(old)) if old else {}
     for name, below in folder.folders.items():
         was = entries.get(name)
-        entries[name] = RawEntry("040000", _write_tree(mktree, reader, cache, was.object_id if was else None, below))
+        entries[name] = RawEntry("040000", _write_folder(mktree, reader, cache, was.object_id if was else None, below))
     entries.update(folder.files)
     lines = (f"{raw.mode} {raw.kind} {raw.object_id}\t{name}\0" for name, raw in entries.items())
     mktree.say("".join(lines).encode("utf-8", "surrogateescape") + b"\0")
