@@ -123,7 +123,7 @@ def _held(known: Catalogue, lock: Lock) -> Block:
     scope = scope_of(lock)
     rollback = f" (`{lock.deployment_id}`)" if lock.deployment_id else ""
     what = f"{mention(lock.owner)} rolled back {scope.name}{rollback}, which is held since{because(lock.reason)}."
-    step = f"{_lifters(known, scope)} can lift the hold with `/deploy unlock {scope.words}`."
+    step = f"Rollbacks pass. {_lifters(known, scope)} can lift the hold with `/deploy unlock {scope.words}`."
     return Block(BlockKind.HOLD, ReasonCode.ON_HOLD, what, step, lock.expires_at, lock.id)
 
 

@@ -22,9 +22,14 @@ def because(reason: str) -> str:
     safe = " ".join(outside(reason).split()).replace("`", "'")
     if not safe:
         return ""
-    return f": `{safe[: _LONGEST_QUOTE - 1]}…`" if len(safe) > _LONGEST_QUOTE else f": `{safe}`"
+    return f": `{cut(safe, _LONGEST_QUOTE)}`"
 
 
 def sentence(text: str) -> str:
     """With a capital at its start; what starts with a quotation stays as it is."""
     return text[:1].upper() + text[1:]
+
+
+def cut(text: str, most: int = 900) -> str:
+    """At most so many characters, with an ellipsis where something was cut off."""
+    return f"{text[: most - 1]}…" if len(text) > most else text
