@@ -216,6 +216,5 @@ def _look_at_addresses(catalogue: Catalogue, apps: Mapping[str, tuple[App, Value
             verify = catalogue.verify(app, catalogue.environments[name])
             host = urlsplit(verify.url).hostname if verify else None
             if host and any(len(label) > 63 for label in host.split(".")):
-                value.fault(
-                    f"its health would be asked of {quoted(host)}, which no host is called", "write a shorter one"
-                )
+                what = f"its health in {name} would be asked of {quoted(host)}, which no host can be called"
+                value.fault(what, "write an address with shorter parts")

@@ -499,6 +499,7 @@ TREES = st.recursive(
             "workload",
             "reconciler",
             "timeout",
+            "freezes",
         ]
     ),
     TREES,
