@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.delivery import Delivery
 from storage import claims
 from storage.database import Database, normalise
+from storage.heartbeats import beat
 from storage.models import Deployment
 from storage.phases import Phase
 from storage.unit_of_work import Store
@@ -132,8 +133,9 @@ class Engine:
         self._lock_file = handle
 
     def poke(self) -> None:
-        """Something may be ready to run: look now instead of within a second."""
-        self._wake.set()
+        """Something may be ready to run: look now instead of within a second. Called at every ack."""
+        if self.running < self._capacity:  # when it is full, the next end of a delivery has it look
+            self._wake.set()
 
     def stop(self, drain: float = 10.0) -> None:
         """Stop claiming; give running steps `drain` seconds to reach their record. The rest is taken up at start."""
@@ -300,10 +302,7 @@ class Engine:
 
     def _touch(self, deployment_ids: list[str]) -> None:
         with self._store.write() as uow:
-            for deployment_id in deployment_ids:
-                row = uow.deployment(deployment_id)
-                if row is not None and row.phase == Phase.RUNNING and row.executor == self.executor:
-                    row.heartbeat_at = uow.now
+            beat(uow, deployment_ids, self.executor)
 
 
 def workflow_id(deployment_id: str, attempt: int) -> str:

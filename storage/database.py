@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
+
+from storage.turns import Turns
 
 BUSY_TIMEOUT_MS = 10_000
 IDLE_TIMEOUT_MS = 30_000
@@ -66,9 +68,12 @@ def create(url: str, *, pool: int = 10) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        reading = bool(options.get("read_only"))
-        connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
+        reading = bool(connection.get_execution_options().get("read_only"))
+        if (
+            connection.info.get("query_only") is not reading
+        ):  # what the pool gave may have been a reader's, or a writer's
+            connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
+            connection.info["query_only"] = reading
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
@@ -100,7 +105,7 @@ class Database:
             **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}),
         )
         # Writers of one process queue here: SQLite's busy handler sleeps up to 100 ms, which would be the ack's tail.
-        self._writer = threading.Lock()
+        self._turns = Turns()
         self._shared = threading.local()
 
     @contextmanager
@@ -116,17 +121,22 @@ class Database:
         if shared is not None:
             yield shared
             shared.flush()
-        elif self.is_sqlite:
-            with self._writer, Session(self.engine, expire_on_commit=False) as session, session.begin():
-                yield session
         else:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            with self._turns.ordinary() if self.is_sqlite else nullcontext(), self._alone() as session:
                 yield session
 
     @contextmanager
+    def _alone(self) -> Iterator[Session]:
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
     def together(self) -> Iterator[None]:
-        """What this thread writes until the end is one transaction. Whatever raises undoes all of it."""
-        with self.write() as session:
+        """What this thread writes until the end is one transaction. Whatever raises undoes all of it.
+
+        It is next when the writer of now is done: for what people wait for.
+        """
+        with self._turns.urgent() if self.is_sqlite else nullcontext(), self._alone() as session:
             self._shared.session = session
             try:
                 yield

@@ -4,6 +4,7 @@ How fast that is: benchmarks/ack.py.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +109,35 @@ def test_what_is_written_beside_a_group_is_not_part_of_it(shelf: tuple[Store, Sc
             break
         threading.Event().wait(0.02)
     assert seen(store, "beside") == "{}"
+
+
+def test_an_answer_waits_for_one_other_writer_at_most(shelf: tuple[Store, Scribe]) -> None:
+    store, scribe = shelf
+    order: list[str] = []
+    began, hold = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with store.write():
+            began.set()
+            hold.wait(5)
+
+    def another(name: str) -> None:
+        with store.write():
+            order.append(name)
+
+    writers = [threading.Thread(target=first)]
+    writers[0].start()
+    assert began.wait(5)
+    for number in range(8):
+        writers.append(threading.Thread(target=another, args=(f"w{number}",)))
+        writers[-1].start()
+    answer = scribe.submit(lambda: order.append("answer"))
+    while not answer.running():
+        time.sleep(0.001)
+    time.sleep(0.05)  # from there it is a few instructions to the lock
+    hold.set()
+    answer.result(5)
+    for writer in writers:
+        writer.join(5)
+    assert order.index("answer") <= 1
+    assert len(order) == 9
