@@ -43,19 +43,23 @@ class Push:
     ref: str
     before: str
     after: str
+    pusher: str = ""  # the login, where the server knows whose token it was
 
 
 class GitServer:
     """An ASGI application that serves the bare repositories below `root`.
 
     `token` is accepted as the password of Basic authorization (any user, as GitHub does) or as a Bearer token.
-    `on_push` is called in a worker thread, once for every changed ref, after the push has been answered.
+    `on_push` is called in a worker thread, once for every changed ref, after the push has been answered. With `who`,
+    other tokens are good too: it answers the login of a token for a service (`git-upload-pack`, `git-receive-pack`),
+    or an empty text.
     """
 
     def __init__(self, root: Path, token: str, *, on_push: Callable[[Push], None] | None = None) -> None:
         self.root = root.absolute()
         self.token = token
         self.on_push = on_push
+        self.who: Callable[[str, str], str] | None = None
 
     def create(self, name: str, *, branch: str = "main") -> Path:
         """Make an empty bare repository `name` (`owner/name`), or return the one that is there."""
@@ -88,7 +92,7 @@ class GitServer:
         match = _SERVICE.fullmatch(str(scope["path"]).removeprefix(str(scope.get("root_path", ""))))
         if match is None:
             await _answer(send, 404, b"Not Found", ())
-        elif not self._is_welcome(headers.get("authorization", "")):
+        elif not self._login(headers, _service(match["service"], scope)):
             challenge = (b"www-authenticate", b'Basic realm="Git"')
             await _answer(send, 401, b"Authentication is needed", (challenge,))
         elif not (self.path(match["name"]) / "objects").is_dir():
@@ -96,17 +100,19 @@ class GitServer:
         else:
             await self._serve(scope, headers, match["name"], match["service"], receive, send)
 
-    def _is_welcome(self, authorization: str) -> bool:
-        kind, _, value = authorization.partition(" ")
+    def _login(self, headers: Mapping[str, str], service: str) -> str:
+        """Whose token this is, empty when it is no good for this service."""
+        kind, _, value = headers.get("authorization", "").partition(" ")
         given = value.strip()
         if kind.lower() == "basic":
             try:
                 given = base64.b64decode(given, validate=True).decode().partition(":")[2]
             except (binascii.Error, UnicodeDecodeError):
-                return False
+                return ""
         elif kind.lower() != "bearer":
-            return False
-        return hmac.compare_digest(given.encode(), self.token.encode())
+            return ""
+        login = self.who(given, service) if self.who else ""
+        return login or ("x-access-token" if hmac.compare_digest(given.encode(), self.token.encode()) else "")
 
     async def _serve(
         self, scope: Scope, headers: Mapping[str, str], name: str, service: str, receive: Receive, send: Send
@@ -115,15 +121,16 @@ class GitServer:
         before = await asyncio.to_thread(_refs, self.path(name)) if watched else {}
         await _run_backend(self._variables(scope, headers, name, service), receive, send)
         if self.on_push is not None and watched:
+            pusher = self._login(headers, service) if self.who else ""
             after = await asyncio.to_thread(_refs, self.path(name))
             for ref in sorted(before.keys() | after.keys()):
                 old, new = before.get(ref, "0" * 40), after.get(ref, "0" * 40)
                 if old != new:
-                    await asyncio.to_thread(self.on_push, Push(name, ref, old, new))
+                    await asyncio.to_thread(self.on_push, Push(name, ref, old, new, pusher))
 
     def _variables(self, scope: Scope, headers: Mapping[str, str], name: str, service: str) -> Mapping[str, str]:
         variables = {
-            **_environment(),
+            **git_environment(),
             "GIT_PROJECT_ROOT": str(self.root),
             "GIT_HTTP_EXPORT_ALL": "1",
             "GATEWAY_INTERFACE": "CGI/1.1",
@@ -143,6 +150,12 @@ class GitServer:
             if header in headers:
                 variables[variable] = headers[header]
         return variables
+
+
+def _service(path: str, scope: Scope) -> str:
+    """Which of the two services a request belongs to: the first look at the refs says it in its query."""
+    asked = b"service=git-receive-pack" in scope["query_string"]
+    return "git-receive-pack" if asked or path == "git-receive-pack" else "git-upload-pack"
 
 
 async def _run_backend(variables: Mapping[str, str], receive: Receive, send: Send) -> None:
@@ -215,11 +228,12 @@ def _refs(path: Path) -> Mapping[str, str]:
 
 
 def _git(*words: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(["git", *words], cwd=cwd, env=_environment(), check=True, capture_output=True, text=True)
+    done = subprocess.run(["git", *words], cwd=cwd, env=git_environment(), check=True, capture_output=True, text=True)
     return done.stdout
 
 
-def _environment() -> Mapping[str, str]:
+def git_environment() -> Mapping[str, str]:
+    """The environment every git process of the stand-ins runs in: nothing of this machine's own configuration."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": "/nonexistent",
