@@ -95,13 +95,19 @@ class GitCommit(Answer):
     committer: Signature | None = None
 
 
+class Somebody(Answer):
+    """An account, or `{}` where GitHub knows nobody."""
+
+    login: str = ""
+
+
 class Commit(Answer):
     """A commit; `author` and `committer` are the accounts with these e-mail addresses, `null` (or `{}`) for none."""
 
     sha: str
     commit: GitCommit = GitCommit()
-    author: Account | dict[str, str] | None = None
-    committer: Account | dict[str, str] | None = None
+    author: Somebody | None = None
+    committer: Somebody | None = None
 
 
 class Reference(Answer):

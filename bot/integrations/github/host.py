@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from bot.integrations.github import login as logins
 from bot.integrations.github import merging, names, texts
-from bot.integrations.github.answers import Account, Comment, Commit, Issue, Pull, PullReview, Signature, Statuses
+from bot.integrations.github.answers import Comment, Commit, Issue, Pull, PullReview, Signature, Statuses
 from bot.integrations.github.answers import Status as LatestStatus
 from bot.integrations.github.faults import AnsweredError
 from bot.integrations.github.login import AppKey, Token
@@ -282,7 +282,7 @@ def _review(one: PullReview) -> Review | None:
 
 
 def _commit(one: Commit) -> PullCommit:
-    accounts = [who.login for who in (one.author, one.committer) if isinstance(who, Account)]
+    accounts = [who.login for who in (one.author, one.committer) if who and who.login]
     signed: list[Signature] = [who for who in (one.commit.author, one.commit.committer) if who]
     emails = [*(who.email for who in signed), *_CO_AUTHOR.findall(one.commit.message)]
     return PullCommit(one.sha, _each(accounts), _each(emails))

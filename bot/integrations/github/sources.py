@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 
 from bot.integrations.github import names, texts
-from bot.integrations.github.answers import Account, Commit, Compared, Reference
+from bot.integrations.github.answers import Commit, Compared, Reference
 from bot.integrations.github.faults import AnsweredError
 from bot.integrations.github.names import Repository
 from bot.integrations.github.wire import Wire
@@ -92,6 +92,6 @@ def _told(commit: Commit, link: str) -> SourceCommit:
         sha=commit.sha,
         subject=texts.line(commit.commit.message.partition("\n")[0], 200),
         author=texts.line(author.name, 100) if author else "",
-        login=commit.author.login if isinstance(commit.author, Account) else "",
+        login=commit.author.login if commit.author else "",
         url=f"{link}/commit/{commit.sha}" if names.is_sha(commit.sha) else "",
     )

@@ -71,9 +71,12 @@ class Wire:
         """Everything in a list, page after page."""
         for text in self._pages(path, query or {}, need):
             try:
-                found = [kind.model_validate(one) for one in from_json(text)]
-            except (ValueError, TypeError):  # among them pydantic's; TypeError when it is no list
+                listed = from_json(text)
+                found = [kind.model_validate(one) for one in listed]
+            except (ValueError, TypeError):  # among them pydantic's; TypeError for what has nothing in it
                 raise strange(self.host) from None
+            if not isinstance(listed, list):
+                raise strange(self.host)
             yield from found
 
     def pages(self, kind: type[T], path: str, *, need: str, query: Mapping[str, str] | None = None) -> Iterator[T]:
