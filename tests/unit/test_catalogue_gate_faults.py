@@ -63,8 +63,8 @@ def production(rest: str) -> str:
         (
             "rollback_required: 2",
             (
-                ":8: environments.production.approval.rollback_required: 2 for a rollback are more than the 1 for every "
-                "other change; write at most `1`"
+                ":8: environments.production.approval.rollback_required: 2 for a rollback are more than the 1 for "
+                "every other change; write at most `1`"
             ),
         ),
     ],
