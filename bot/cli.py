@@ -1,6 +1,5 @@
 """The command line. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 could not tell."""
 
-import asyncio
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -33,11 +32,12 @@ def serve() -> None:
     settings = _settings()
     forget_secrets()
     _make_home(settings.home)
+    from bot import runtime
     from bot.app import StartError, run
     from bot.engine import AlreadyRunningError
 
     try:
-        asyncio.run(run(settings))
+        runtime.serve(run(settings))
     except StartError as error:
         errors.print(f"[red]Locktender cannot start.[/] {escape(str(error))}")
         raise typer.Exit(COULD_NOT_TELL) from None
