@@ -1,6 +1,6 @@
 """A request as the line that a person would type: for offers of what would be right. Pure; reads back to itself."""
 
-from bot.slack.parse_options import Option, take_text
+from bot.slack.parse_options import Option, take_reason
 from commands.requests import (
     Approve,
     Cancel,
@@ -79,13 +79,14 @@ def command_line(request: Typed) -> str:
             return f"/{command} help"
 
 
-def spelled(text: str) -> str:
-    """The text of an option, in quotes where it would end too early without."""
-    for form in (text, f'"{text}"', f"'{text}'"):
-        taken = take_text(form.split(" "))
-        if taken.text == text and taken.used == len(form.split(" ")) and not taken.suspect:
+def _quoted(reason: str) -> str:
+    """A reason at the end of a line, in quotes where it would not read back to itself without."""
+    for form in (reason, f'"{reason}"', f"'{reason}'"):
+        words = form.split(" ")
+        taken = take_reason(words)
+        if taken.text == reason and taken.used == len(words) and not taken.suspect:
             return form
-    return text
+    return reason
 
 
 def _deploy(request: Deploy) -> str:
@@ -111,6 +112,6 @@ def _promote(request: Promote) -> str:
 def _line(words: list[str], switches: tuple[tuple[Option, bool], ...], *, at: str = "", reason: str = "") -> str:
     """The reason comes last: there it needs no quotes, because nothing follows that it could swallow."""
     words = [*words, *(option.value for option, on in switches if on)]
-    words += [f"{Option.AT} {spelled(at)}"] if at else []
-    words += [f"{Option.REASON} {spelled(reason)}"] if reason else []
+    words += [f"{Option.AT} {at}"] if at else []
+    words += [f"{Option.REASON} {_quoted(reason)}"] if reason else []
     return " ".join(words)

@@ -276,5 +276,10 @@ def _route(words: list[str], line: str) -> tuple[str, str] | Mistake:
             f"{PROMOTE.reminder} Put what you want to tell after `--reason`, and commas between apps.",
             line,
         )
+    listed = next((word for word in words if "," in word), "")
+    if listed:
+        return usage(
+            f"{typed(listed)} is a list, and a promotion has one source and one target.", PROMOTE.reminder, line
+        )
     named |= dict(zip(open_ends, plain, strict=False))
     return named.get("from", ""), named.get("to", "")

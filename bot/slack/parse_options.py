@@ -69,8 +69,8 @@ class Line:
 def take_apart(words: Sequence[str], form: Form, line: str) -> Line | Mistake:
     """The words without their options; a Mistake for an option that does not belong, comes twice or lacks its text.
 
-    `--reason` and `--at` take what follows, up to the next option or the closing quote; other words that begin with
-    dashes are part of that text. `line` is what was typed, for the record.
+    `--reason` and `--at` take what follows, up to the next option (a reason in quotes: up to the closing quote); other
+    words that begin with dashes are part of that text. `line` is what was typed, for the record.
     """
     plain: list[str] = []
     texts: dict[Option, str] = {}
@@ -92,7 +92,8 @@ def take_apart(words: Sequence[str], form: Form, line: str) -> Line | Mistake:
             return usage(f"`{option}` is there twice.", once, line)
         if option in _TEXTS:
             inline = word.partition("=")[2]
-            taken = take_text([inline, *words[index:]] if inline else words[index:])
+            take = take_reason if option is Option.REASON else take_time
+            taken = take([inline, *words[index:]] if inline else words[index:])
             index += taken.used - bool(inline)
             wrong = _wrong_text(option, taken, line)
             if wrong is not None:
@@ -126,20 +127,30 @@ class Taken:
     suspect: str = ""
 
 
-def take_text(words: Sequence[str]) -> Taken:
-    """The text that these words begin with: all of a quotation, or everything up to the next option.
+def take_reason(words: Sequence[str]) -> Taken:
+    """The reason that these words begin with: all of a quotation, or everything up to the next option.
 
     A quotation ends at the first closing quote after which nothing or an option follows, so that quotes and options
     inside it are text.
     """
-    family = next((quotes for quotes in (_DOUBLE, _SINGLE) if words and words[0][:1] in quotes and words[0]), "")
+    family = next((quotes for quotes in (_DOUBLE, _SINGLE) if words and words[0][:1] in quotes), "")
     for index, word in enumerate(words if family else ()):
         closes = word[-1] in family and (index > 0 or len(word) > 1)
         if closes and (index + 1 == len(words) or option_of(words[index + 1])):
             return Taken(" ".join(words[: index + 1])[1:-1].strip(), index + 1)
-    end = next((index for index, word in enumerate(words) if option_of(word)), len(words))
-    suspect = next((word for word in words[:end] if _mistyped(word)), "")
-    return Taken(" ".join(words[:end]).strip(), end, suspect)
+    end = _next_option(words)
+    return Taken(" ".join(words[:end]), end, next((word for word in words[:end] if _mistyped(word)), ""))
+
+
+def take_time(words: Sequence[str]) -> Taken:
+    """The time that these words begin with: everything up to the next option, in quotes or not."""
+    end = _next_option(words)
+    text = " ".join(words[:end]).strip(_DOUBLE + _SINGLE + " ")
+    return Taken(text, end, next((word for word in text.split(" ") if option_of(word) or _mistyped(word)), ""))
+
+
+def _next_option(words: Sequence[str]) -> int:
+    return next((index for index, word in enumerate(words) if option_of(word)), len(words))
 
 
 def _elsewhere(option: Option, form: Form, line: str, *, within: bool) -> Mistake:
@@ -150,6 +161,8 @@ def _elsewhere(option: Option, form: Form, line: str, *, within: bool) -> Mistak
 def _wrong_text(option: Option, taken: Taken, line: str) -> Mistake | None:
     if taken.suspect:
         meant = _mistyped(taken.suspect)
+        if meant is None:
+            return usage(f"{typed(taken.suspect)} stands inside a time.", "End the quotation before it.", line)
         return usage(
             f"{typed(taken.suspect)} is no option, and it is very near to one.",
             f"Did you mean `{meant}`? If it belongs to the text, put the text in quotes.",

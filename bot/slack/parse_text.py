@@ -22,7 +22,7 @@ def clean(text: str) -> str | Mistake:
             "Shorten the reason, or put the long story in a ticket and name it here.",
             line[:100],
         )
-    unsafe = unsafe_characters(line)
+    unsafe = unsafe_characters(line) or _private(line)
     if unsafe is not None:
         return Mistake(
             ReasonCode.UNSAFE_TEXT,
@@ -41,11 +41,21 @@ def unlinked(text: str) -> str:
 
 
 def usage(what: str, next_step: str, words: str) -> Mistake:
-    """The answer to words that are no request."""
-    return Mistake(ReasonCode.BAD_USAGE, what, next_step, words)
+    """The answer to words that are no request; they are recorded as far as they can be read."""
+    return Mistake(ReasonCode.BAD_USAGE, what, next_step, _harmless(words))
 
 
 def example(line: str) -> str:
     """A command line in backticks, made of a person's own words: those must not end the quotation early."""
-    seen = "".join("\ufffd" if unsafe_characters(one) or one == "`" else one for one in outside(line))
+    seen = _harmless(line).replace("`", "\ufffd")
     return f"`{seen if len(seen) <= _LONGEST_EXAMPLE else f'{seen[:_LONGEST_EXAMPLE]}…'}`"
+
+
+def _harmless(text: str) -> str:
+    return "".join("\ufffd" if unsafe_characters(one) else one for one in outside(text))
+
+
+def _private(text: str) -> str | None:
+    """Private-use characters look like nothing, and mark people and links in our own texts."""
+    found = next((one for one in text if not outside(one)), "")
+    return f"a private-use character (U+{ord(found):04X})" if found else None
