@@ -1,10 +1,10 @@
 """What a deployment changes in git: the overlay's image, rendered before it is committed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bot.content import Content, Contents, Wanted, current_image, find_overlay
 from bot.integrations.kustomize.diff import diff
-from bot.integrations.kustomize.edit import image_edit, overlay_file, read_image
 from bot.integrations.kustomize.render import uses_image, workload_images
 from bot.integrations.overlaid import Overlaid
 from commands.catalogue import App, Catalogue, Environment
@@ -12,7 +12,6 @@ from commands.grammar import nearest
 from commands.ports import (
     CommitAuthor,
     CommitRequest,
-    ImageEdit,
     ImageRef,
     InfraRepo,
     People,
@@ -24,24 +23,26 @@ from commands.ports import (
 )
 from commands.reasons import ReasonCode, Refused, Retry, Unknown
 from commands.requests import listed
-from storage.models import Deployment
+from storage.models import Deployment, Kind
 
 MOST_DIFF_LINES = 60
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A change worked out on one commit. `before` is what the overlay says there now.
+    """A change worked out on one commit.
 
     `images` are those that the workload will run, by container; empty when no workload is watched.
     """
 
     commit: str
-    overlay: str
-    before: ImageRef
-    edit: ImageEdit
-    changes: Mapping[str, bytes]
+    content: Content
     images: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The tag that git will say; the digest where there is no tag."""
+        return self.content.image.tag or self.content.image.digest
 
 
 @dataclass(frozen=True)
@@ -82,24 +83,39 @@ class Writing:
         self._people = people
         self._registry = registry
         self._head = head
+        self._contents = Contents(infra)
 
     def plan(
-        self, known: Catalogue, app: App, environment: Environment, version: str, workload: WorkloadRef | None
+        self,
+        row: Deployment,
+        known: Catalogue,
+        app: App,
+        environment: Environment,
+        workload: WorkloadRef | None,
     ) -> Plan:
-        """What deploying this version would change, rendered, so that what cannot be built is never committed.
+        """What this deployment would change, rendered, so that what cannot be built is never committed.
 
         The digest is the registry's, where there is one. It is worked out on the head as last fetched; what stops it
         there may be mended by now, so that is looked for on a fresh head before anybody is told.
         """
-        digest = self._digest(known, app, version)
+        wanted = self.wanted(row, known, app, environment)
         head = self._head()
         try:
-            return self._rendered(self._plan(known, app, environment, version, digest, at=head), workload)
+            return self._rendered(self._plan(known, wanted, at=head), workload)
         except Refused:
             fresh = self._infra.refresh()
             if fresh == head:
                 raise
-            return self._rendered(self._plan(known, app, environment, version, digest, at=fresh), workload)
+            return self._rendered(self._plan(known, wanted, at=fresh), workload)
+
+    def wanted(self, row: Deployment, known: Catalogue, app: App, environment: Environment) -> Wanted:
+        """What is asked of git. A digest that nobody has named is the registry's, where there is one."""
+        digest = row.digest or ("" if row.restore_commit else self._digest(known, app, row.version))
+        return Wanted(app, environment, row.version, digest, row.restore_commit, row.exact)
+
+    def content(self, tree: Tree, known: Catalogue, wanted: Wanted) -> Content:
+        """What becomes of a tree."""
+        return self._contents.of(tree, known, wanted)
 
     def said(self, known: Catalogue, app: App, environment: Environment) -> ImageRef:
         """What git says about this app's image now."""
@@ -108,56 +124,59 @@ class Writing:
 
     def _rendered(self, plan: Plan, workload: WorkloadRef | None) -> Plan:
         """The plan with the images it leads to. Refused when the overlay has no such workload, or no such image."""
-        text = self._renderer.render(self._after(plan), plan.overlay).text
-        wanted = str(
-            ImageRef(plan.edit.new_name or plan.before.name or plan.edit.name, plan.edit.tag, plan.edit.digest)
-        )
+        return replace(plan, images=self.images(self._after(plan), plan.content, workload))
+
+    def images(self, tree: Tree, content: Content, workload: WorkloadRef | None) -> Mapping[str, str]:
+        """What the workload will run, by container, in a tree that has this content; empty when none is watched."""
+        overlay, wanted = content.overlay, str(content.image)
+        text = self._renderer.render(tree, overlay).text
         correct = "Correct `image:` in `locktender.yaml`, or the image in the base's manifest."
         if workload is None:
             if not uses_image(text, wanted):
                 raise Refused(
-                    ReasonCode.IMAGE_UNUSED, f"Nothing in `{plan.overlay}` uses the image `{plan.edit.name}`.", correct
+                    ReasonCode.IMAGE_UNUSED, f"Nothing in `{overlay}` uses the image `{content.image.name}`.", correct
                 )
-            return plan
+            return {}
         found = workload_images(text, workload.kind, workload.name)
         if found is None:
             raise Refused(
                 ReasonCode.WORKLOAD_MISSING,
-                f"The overlay `{plan.overlay}` renders no `{workload}`.",
+                f"The overlay `{overlay}` renders no `{workload}`.",
                 "Name the right one with `workload:` in `locktender.yaml`, or add it to the base.",
             )
         if wanted not in found.values():
             raise Refused(
                 ReasonCode.IMAGE_UNUSED,
-                f"No container of `{workload}` in `{plan.overlay}` uses the image `{plan.edit.name}`: "
+                f"No container of `{workload}` in `{overlay}` uses the image `{content.image.name}`: "
                 f"they use {listed(sorted(set(found.values())), joiner='and')}.",
                 correct,
             )
-        return replace(plan, images=found)
+        return found
 
     def difference(self, plan: Plan) -> Difference:
         """What the plan does to the rendered manifests."""
-        before = self._renderer.render(self._infra.tree(plan.commit), plan.overlay).text
-        changed = diff(before, self._renderer.render(self._after(plan), plan.overlay).text)
+        overlay = plan.content.overlay
+        before = self._renderer.render(self._infra.tree(plan.commit), overlay).text
+        changed = diff(before, self._renderer.render(self._after(plan), overlay).text)
         return Difference(changed.summary(), changed.unified(MOST_DIFF_LINES))
 
     def ensure(self, row: Deployment, known: Catalogue, app: App, environment: Environment) -> Written:
         """Commit the change exactly once. When git says it already, the head is the commit."""
-        edit = ImageEdit(app.image, row.version, row.digest)
+        wanted = Wanted(app, environment, row.version, row.digest, row.restore_commit, row.exact)
         author = author_of(self._people.person(row.team_id, row.requested_by))
         request = CommitRequest(
             deployment_id=row.id,
-            subject=f"Deploy {row.app} {row.version} to {row.environment}",
+            subject=subject(row),
             author=author,
-            trailers=_trailers(row),
+            trailers=trailers((row,)),
             body=row.reason,
         )
 
-        def change(tree: Tree) -> Mapping[str, bytes]:
-            overlay = find_overlay(tree, known, app, environment)
-            changes = image_edit(overlay, edit)(tree)
-            self._renderer.render(Overlaid(tree, changes), overlay)  # on this head too: it may not be the planned one
-            return changes
+        def change(tree: Tree) -> Mapping[str, bytes | None]:
+            content = self._contents.of(tree, known, wanted)
+            # On this head too: it may not be the planned one.
+            self._renderer.render(Overlaid(tree, content.changes), content.overlay)
+            return content.changes
 
         try:
             commit = self._infra.ensure_commit(request, change)
@@ -167,20 +186,20 @@ class Writing:
             head = self._infra.head() or ""
             story = f"Git said {row.version} already, so there was nothing to commit; it is applied again."
             return Written(head, head, 0, story, "", self._images_said(known, app, environment, row, head))
-        difference, images = self._told(known, app, environment, row, commit.parent)
+        difference, images = self._told(known, wanted, row, commit.parent)
         story = f"Committed `{commit.sha[:12]}` by {author.name}: {difference.summary}."
         return Written(commit.sha, commit.parent, commit.tries, story, difference.text, images)
 
     def _told(
-        self, known: Catalogue, app: App, environment: Environment, row: Deployment, parent: str
+        self, known: Catalogue, wanted: Wanted, row: Deployment, parent: str
     ) -> tuple[Difference, Mapping[str, str]]:
         """The difference for the thread, and the images that are now asked for.
 
         The commit is there: that these cannot be told must not fail the deployment.
         """
         try:
-            plan = self._plan(known, app, environment, row.version, row.digest, at=parent)
-            return self.difference(plan), self._of_workload(self._after(plan), plan.overlay, row)
+            plan = self._plan(known, wanted, at=parent)
+            return self.difference(plan), self._of_workload(self._after(plan), plan.content.overlay, row)
         except (Refused, Retry, Unknown) as fault:
             return Difference(f"the difference cannot be shown ({fault.reason})", ""), {}
 
@@ -199,17 +218,12 @@ class Writing:
         kind, _, name = row.workload.partition("/")
         return workload_images(self._renderer.render(tree, overlay).text, kind, name) or {}
 
-    def _plan(
-        self, known: Catalogue, app: App, environment: Environment, version: str, digest: str, *, at: str = ""
-    ) -> Plan:
+    def _plan(self, known: Catalogue, wanted: Wanted, *, at: str = "") -> Plan:
         tree = self._infra.tree(at or self._head())
-        overlay = find_overlay(tree, known, app, environment)
-        before = current_image(tree, overlay, app)
-        edit = ImageEdit(app.image, version, digest)
-        return Plan(tree.commit, overlay, before, edit, image_edit(overlay, edit)(tree))
+        return Plan(tree.commit, self._contents.of(tree, known, wanted))
 
     def _after(self, plan: Plan) -> Tree:
-        return Overlaid(self._infra.tree(plan.commit), plan.changes)
+        return Overlaid(self._infra.tree(plan.commit), plan.content.changes)
 
     def _digest(self, known: Catalogue, app: App, version: str) -> str:
         registry = self._registry(known, app)
@@ -226,37 +240,33 @@ class Writing:
         )
 
 
-def find_overlay(tree: Tree, known: Catalogue, app: App, environment: Environment) -> str:
-    """The first of the app's possible overlay folders that exists. Refused (OVERLAY_MISSING) naming all of them."""
-    candidates = known.overlays(app, environment)
-    for overlay in candidates:
-        if tree.entry(overlay) is not None:
-            overlay_file(tree, overlay)
-            return overlay
-    raise Refused(
-        ReasonCode.OVERLAY_MISSING,
-        f"The infra-repo has no overlay for `{app.name}` in `{environment.name}`: looked for {listed(candidates)}.",
-        "Add the folder with a kustomization.yaml, or name the right one with `overlay:` in `locktender.yaml`.",
-    )
-
-
-def current_image(tree: Tree, overlay: str, app: App) -> ImageRef:
-    """What the overlay says about the app's image; an ImageRef without tag and digest when it says nothing."""
-    path = overlay_file(tree, overlay)
-    return read_image(tree.read(path) or b"", app.image, path=path) or ImageRef("")
-
-
 def author_of(person: Person) -> CommitAuthor:
     """The person as a commit's author. Without a readable e-mail the Slack id stands in, at a domain nobody can own."""
     name = person.name or person.user_id
     return CommitAuthor(name, person.email or f"{person.user_id}@{person.team_id}.slack.invalid")
 
 
-def _trailers(row: Deployment) -> tuple[tuple[str, str], ...]:
-    reason = (("Reason", row.reason),) if row.reason else ()
+def subject(row: Deployment) -> str:
+    """The first line of its commit."""
+    match row.kind:
+        case Kind.PROMOTE:
+            return f"Promote {row.app} {row.version} from {row.promoted_from} to {row.environment}"
+        case Kind.ROLLBACK:
+            return f"Roll {row.app} back to {row.version} in {row.environment}"
+        case _:
+            return f"Deploy {row.app} {row.version} to {row.environment}"
+
+
+def trailers(rows: Sequence[Deployment], more: tuple[tuple[str, str], ...] = ()) -> tuple[tuple[str, str], ...]:
+    """What git keeps of a request: one Deployment-Id for each deployment that the commit is of."""
+    first = rows[0]
+    reason = (("Reason", first.reason),) if first.reason else ()
+    restores = tuple(("Restores", row.restores) for row in rows if row.restores)
     return (
-        ("Deployment-Id", row.id),
-        ("Requested-by", f"{row.requested_by} ({row.team_id})"),
+        *(("Deployment-Id", row.id) for row in rows),
+        ("Requested-by", f"{first.requested_by} ({first.team_id})"),
+        *more,
         *reason,
-        ("Slack", row.requested_in or row.source),
+        *restores,
+        ("Slack", first.requested_in or first.source),
     )

@@ -85,8 +85,9 @@ class Commit:
     tries: int
 
 
-Edit = Callable[[Tree], Mapping[str, bytes]]
-"""From the tree at the head to the files that change (path -> whole new content). Called again on a fresh head."""
+Edit = Callable[[Tree], Mapping[str, bytes | None]]
+"""From the tree at the head to the files that change (path -> whole new content; None takes the file away). Called
+again on a fresh head."""
 
 
 class InfraRepo(Protocol):
@@ -134,6 +135,10 @@ class InfraRepo(Protocol):
 
         The mode is part of the id's text (`100644 <id>`), so that a file that becomes a link differs.
         """
+        ...
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor of two fetched commits; None when they have none."""
         ...
 
     def log(self, head: str, since: str | None, paths: tuple[str, ...], limit: int) -> "tuple[LoggedCommit, ...]":

@@ -113,6 +113,11 @@ class GitInfraRepo:
 
         return self._store.read(read)
 
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor of two fetched commits; None when they have none. No network."""
+        ends = [names.object_id(commit) for commit in (one, other)]
+        return self._store.read(lambda _: compare.merge_base(self._mirror.commands, *ends)) or None
+
     def resolve(self, prefix: str) -> str | None:
         """The commit on the fetched branch that 7 to 40 hex digits name; None for any other text, no one or several."""
         digits = prefix.lower()

@@ -23,10 +23,11 @@ class Check(Step):
         writing = self.world.writing
         workload = place.known.workload(place.app, place.environment)
         watched = place.environment.rollout is RolloutWatch.WATCH
-        plan = writing.plan(place.known, place.app, place.environment, row.version, workload if watched else None)
+        plan = writing.plan(row, place.known, place.app, place.environment, workload if watched else None)
         with self.record(row, attempt) as (_, mine):
-            mine.overlay, mine.base_sha, mine.digest = plan.overlay, plan.commit, plan.edit.digest
-            before = plan.before.tag or plan.before.digest[:19]
+            mine.overlay, mine.base_sha = plan.content.overlay, plan.commit
+            mine.version, mine.digest = plan.version, plan.content.image.digest
+            before = plan.content.before.tag or plan.content.before.digest[:19]
             mine.previous = before if before != mine.version else ""
             mine.images = json.dumps(dict(plan.images))
             mine.reconciler, mine.job = place.environment.reconciler.kind, place.environment.reconciler.job

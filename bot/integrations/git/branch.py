@@ -154,7 +154,7 @@ class Branch:
         )
 
     def _commit(self, job: _Job, parent: str) -> _Link:
-        changes: Mapping[str, bytes] = job.context.run(job.edit, GitTree(self._store, parent))
+        changes: Mapping[str, bytes | None] = job.context.run(job.edit, GitTree(self._store, parent))
         with self._store.reader() as reader:
             changed = changed_files(reader, parent, changes)
         if not changed:

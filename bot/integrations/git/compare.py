@@ -24,3 +24,8 @@ def changes(commands: GitCommands, before: str, after: str) -> Mapping[str, tupl
 
 def _entry(mode: str, object_id: str) -> str:
     return "" if mode == _NOTHING else f"{mode} {object_id}"
+
+
+def merge_base(commands: GitCommands, one: str, other: str) -> str:
+    """The best common ancestor of two commits; empty when they have none."""
+    return commands.run("merge-base", "--end-of-options", one, other).stdout.decode().strip()

@@ -34,7 +34,7 @@ class _Wish:
     request: CommitRequest
     branch: str
     parent: str
-    changed: Mapping[str, bytes]
+    changed: Mapping[str, bytes | None]
 
 
 class DeployBranches:
@@ -76,7 +76,7 @@ class DeployBranches:
                 "Set INFRA_REPO_BRANCH to a branch outside of `deploy/`.",
             )
 
-    def _changed(self, parent: str, edit: Edit) -> Mapping[str, bytes]:
+    def _changed(self, parent: str, edit: Edit) -> Mapping[str, bytes | None]:
         try:
             self._reading.read(lambda reader: reader.root(parent))
         except Refused:

@@ -99,7 +99,8 @@ class Mirror:
 
     def forget(self, branches: Iterable[str]) -> None:
         """Drop what is known of these branches, so that their objects can go."""
-        lines = "".join(f"delete refs/remotes/origin/{branch}\n" for branch in branches)
+        known = self._branches().intersection(branches)
+        lines = "".join(f"delete refs/remotes/origin/{branch}\n" for branch in known)
         if lines:
             self._commands.run("update-ref", "--stdin", stdin=lines.encode(), keep=(self._lock.descriptor,)).local()
 
@@ -159,7 +160,8 @@ class Mirror:
 
     def tidy(self) -> None:
         """Forget branches that the remote no longer has, and pack loose objects when there are many."""
-        self.forget(self._branches() - self.heads().keys() - {self.branch})
+        there = self.heads().keys()
+        self.forget(self._branches() - there - {self.branch})
         words = ("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
         self._commands.run(*words, keep=(self._lock.descriptor,)).local()
 

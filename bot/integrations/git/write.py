@@ -17,15 +17,15 @@ from commands.reasons import ReasonCode, Refused
 
 @dataclass
 class _Folder:
-    """The changes inside one folder: what files become, and the folders that have changes of their own."""
+    """The changes inside one folder: what files become (None: they are taken away), and the folders that have changes of their own."""
 
-    files: dict[str, RawEntry] = field(default_factory=dict)
+    files: dict[str, RawEntry | None] = field(default_factory=dict)
     folders: dict[str, "_Folder"] = field(default_factory=dict)
 
 
-def changed_files(reader: Reader, commit: str, edit: Mapping[str, bytes]) -> Mapping[str, bytes]:
+def changed_files(reader: Reader, commit: str, edit: Mapping[str, bytes | None]) -> Mapping[str, bytes | None]:
     """The part of the edit that differs from what the commit has. Refused (OVERLAY_UNSAFE) where no file can be."""
-    changed: dict[str, bytes] = {}
+    changed: dict[str, bytes | None] = {}
     folders = {parts[:depth] for parts in map(tree_path, edit) for depth in range(len(parts))}
     for path, content in edit.items():
         parts = tree_path(path)
@@ -38,12 +38,15 @@ def changed_files(reader: Reader, commit: str, edit: Mapping[str, bytes]) -> Map
                 f"`{path}` cannot be written in the infra-repo: something that is no file is in the way.",
                 "Look at that path in the infra-repo.",
             )
-        if found is None or found.object_id != _blob_id(content):
+        if content is None:
+            if found is not None:
+                changed["/".join(parts)] = None
+        elif found is None or found.object_id != _blob_id(content):
             changed["/".join(parts)] = content
     return changed
 
 
-def write_tree(commands: GitCommands, cache: Cache, parent: str, changed: Mapping[str, bytes]) -> str:
+def write_tree(commands: GitCommands, cache: Cache, parent: str, changed: Mapping[str, bytes | None]) -> str:
     """Write the parent's tree with these files changed into the mirror, and return its id. Nothing refers to it yet.
 
     A crash leaves loose objects that `git gc` takes away. MirrorBrokenError when git cannot write.
@@ -52,17 +55,20 @@ def write_tree(commands: GitCommands, cache: Cache, parent: str, changed: Mappin
     try:
         top = _Folder()
         try:
-            blobs = _write_blobs(commands, changed)
+            blobs = _write_blobs(commands, {path: content for path, content in changed.items() if content is not None})
         except OSError as error:
             raise MirrorBrokenError(str(error)) from error
-        for path, blob in blobs.items():
+        for path, content in changed.items():
             parts = tree_path(path)
             found = checked_lookup(reader, parent, parts)
             folder = top
             for part in parts[:-1]:
                 folder = folder.folders.setdefault(part, _Folder())
-            folder.files[parts[-1]] = RawEntry(found.mode if found else "100644", blob)
-            cache.put(blob, changed[path])
+            if content is None:
+                folder.files[parts[-1]] = None
+                continue
+            folder.files[parts[-1]] = RawEntry(found.mode if found else "100644", blobs[path])
+            cache.put(blobs[path], content)
         with commands.talk("mktree", "-z", "--batch", "--missing") as mktree:
             return _write_folder(mktree, reader, cache, reader.root(parent), top)
     finally:
@@ -102,9 +108,16 @@ def _write_blobs(commands: GitCommands, changed: Mapping[str, bytes]) -> Mapping
 def _write_folder(mktree: Conversation, reader: Reader, cache: Cache, old: str | None, folder: _Folder) -> str:
     entries = dict(reader.tree(old)) if old else {}
     for name, below in folder.folders.items():
-        was = entries.get(name)
-        entries[name] = RawEntry("040000", _write_folder(mktree, reader, cache, was.object_id if was else None, below))
-    entries.update(folder.files)
+        was = entries.pop(name, None)
+        tree = _write_folder(mktree, reader, cache, was.object_id if was else None, below)
+        if tree:  # git has no empty folders
+            entries[name] = RawEntry("040000", tree)
+    for name, raw in folder.files.items():
+        entries.pop(name, None)
+        if raw is not None:
+            entries[name] = raw
+    if not entries:
+        return ""
     lines = (f"{raw.mode} {raw.kind} {raw.object_id}\t{name}\0" for name, raw in entries.items())
     mktree.say("".join(lines).encode("utf-8", "surrogateescape") + b"\0")
     tree = mktree.line().decode()
