@@ -17,7 +17,9 @@ def may_lock(facts: Facts, asker: Asker, environments: Sequence[Environment]) ->
 
 
 def who(known: Catalogue, environments: Sequence[Environment]) -> str:
-    """Who may lock and unlock all of these, as the subject of a sentence."""
+    """Who may lock and unlock all of these, as the subject of a sentence; nobody what the catalogue does not have."""
+    if not environments:
+        return "Nobody"
     groups = {one.name: known.may_lock_groups(one.name) for one in environments}
     closed = {name: lockers for name, lockers in groups.items() if EVERYONE not in lockers}
     if not closed:
