@@ -23,7 +23,7 @@ from commands.ports import CommitAuthor, CommitRequest, Edit, LoggedCommit
 from commands.reasons import ReasonCode, Refused, Retry
 from commands.requests import outside
 
-_MAX_TRIES = 8  # pushes: only somebody who keeps pushing to a branch of ours could make us need more
+_MAX_TRIES = 5  # pushes: only somebody who keeps pushing to a branch of ours could make us need more
 _TOLD = 10  # commits of others that a refusal names
 
 
