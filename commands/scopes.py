@@ -71,7 +71,9 @@ def parse(known: Catalogue, words: Sequence[str], usage: str) -> Scoped:
                 continue
         names.append(word)
     if len(spans) > 1:
-        raise Refused(ReasonCode.BAD_USAGE, f"{listed(spans, joiner='and')} are two durations.", f"Give one: {usage}.")
+        raise Refused(
+            ReasonCode.BAD_USAGE, f"{typed(spans[0])} and {typed(spans[1])} are two durations.", f"Give one: {usage}."
+        )
     if not names:
         raise Refused(ReasonCode.BAD_USAGE, "What it is about is missing.", f"Say it like this: {usage}.")
     scope = _scope(known, names, usage)

@@ -59,8 +59,7 @@ def _who_did(given: Sequence[Approval]) -> str:
 
 
 def _approvers(given: Sequence[Approval]) -> list[Approval]:
-    """One for each person: somebody may have approved in two places."""
-    return list({one.person: one for one in given if one.verdict == "approved"}.values())
+    return [one for one in given if one.verdict == "approved"]
 
 
 def _quoted(text: str) -> str:

@@ -9,11 +9,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from commands import requests, scopes
 from commands.blocked import may_start, refresh_blocked
 from commands.catalogue import Catalogue
 from commands.facts import CatalogueInForce, Facts
+from commands.grammar import unsafe_characters
 from commands.holds import hold
 from commands.locks import expire, lock, unlock
 from commands.reasons import ReasonCode, Refused
@@ -129,6 +132,25 @@ def test_words_that_name_nothing_are_refused(words: str, reason: ReasonCode) -> 
         scopes.parse(_catalogue(), words.split(), "`/deploy lock production`")
     assert refused.value.reason is reason
     assert refused.value.next_step
+
+
+@given(
+    st.lists(st.one_of(st.text(max_size=80), st.sampled_from(["all", "web", "production", "for", "2h"])), max_size=5)
+)
+def test_whatever_is_typed_is_a_scope_or_a_refusal_that_can_be_read(words: list[str]) -> None:
+    found = _scope_or_refusal(words)
+    if isinstance(found, Refused):
+        assert unsafe_characters(found.what + found.next_step) is None
+        assert len(found.what) < 500
+    else:
+        assert scopes.environments(_catalogue(), found)
+
+
+def _scope_or_refusal(words: list[str]) -> Scope | Refused:
+    try:
+        return scopes.parse(_catalogue(), words, "`/deploy lock production`").scope
+    except Refused as refused:
+        return refused
 
 
 @pytest.mark.parametrize("ask", [locked, frozen, unlocked, unfrozen])
