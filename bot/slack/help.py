@@ -1,27 +1,54 @@
-"""What can be typed, said in Slack."""
+"""What can be typed, said in Slack: every form of every command, with an example. Pure."""
+
+from collections.abc import Mapping
 
 from bot.slack.cards import SlackMessage
+from bot.slack.parse import DEPLOY, PROMOTE, ROLLBACK
+
+_DEPLOY = f"""\
+*Deploy*  {DEPLOY.right}
+for example `/deploy my-application 1.4.2`; the environment is `staging` unless you name one.
+`--dry-run` shows what would change and commits nothing.
+*Look*  `/deploy status [APP] [ENVIRONMENT]` · `/deploy queue` · `/audit history [app:… env:… by:… id:…]`
+*What holds it up, and who can lift that*  `/deploy why ID` or `/deploy why APP [ENVIRONMENT]`
+*Decide*  `/deploy approve ID [--reason TEXT]` · `/deploy reject ID --reason TEXT` · `/deploy review ID`
+*Take back*  `/deploy cancel ID` or `/deploy cancel APP ENVIRONMENT`, until it is committed; afterwards, `/rollback`.
+*Lock*  `/deploy lock APP|ENVIRONMENT|APP ENVIRONMENT|all [2h] --reason TEXT` · `/deploy unlock …`
+*Freeze*  `/deploy freeze ENVIRONMENT|all 2h --reason TEXT` · `/deploy unfreeze …`"""
+_PROMOTE = f"""\
+*Promote*  {PROMOTE.right}
+for example `/promote my-application staging production`; without environments, the last step of the promotion path.
+Exactly the image that runs in FROM goes to TO. Several apps are one change with one approval.
+`--force` promotes from where it is not known to be healthy; the reason is for whoever approves it."""
+_ROLLBACK = f"""\
+*Roll back*  {ROLLBACK.right}
+for example `/rollback my-application production --reason checkout is slow`.
+It goes back to the last version that was healthy, or to what `to` names, and automation leaves it there.
+`--exact` restores the shared base too; its card shows what else that changes."""
+_AUDIT = """\
+*The record*  `/audit history [app:APP] [env:ENVIRONMENT] [by:@someone] [id:DEPLOYMENT]`
+for example `/audit history app:my-application by:me`; `by:me` is you.
+Every request, refusal, commit, build and ending is in it."""
+_TIMES = """\
+`--at` waits for a time: `22:00`, `tomorrow 09:00`, `2026-01-31 22:00`, `22:00 Europe/Berlin` or `+2h`. \
+Without a zone it is UTC."""
+_GLASS = """\
+`--break-glass` does not wait for approval, where your role permits that: everybody is told at once, and a second \
+person has to review it."""
+_MORE = """\
+*More*  `/promote help` · `/rollback help` · `/audit help`
+An app that is called like a word above: `/deploy deploy queue 1.4.2`.
+In a thread, mention me with the same words: slash commands do not work there."""
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "deploy": (_DEPLOY, _TIMES, _GLASS, _MORE),
+    "promote": (_PROMOTE, _TIMES, _GLASS),
+    "rollback": (_ROLLBACK, _GLASS),
+    "audit": (_AUDIT,),
+}
 
 
 def help_message(command: str) -> SlackMessage:
-    """What can be typed."""
-    rows = {
-        "deploy": (
-            (
-                "*Deploy*  `/deploy APP VERSION [ENVIRONMENT] [--reason TEXT] [--dry-run]`\n"
-                "for example `/deploy my-application 1.4.2`; the environment is `staging` unless you name one."
-            ),
-            "`--dry-run` shows what would change and commits nothing.",
-            "*Look*  `/deploy status [APP] [ENVIRONMENT]` · `/audit history [app:… env:… by:… id:…]`",
-            "*Take back*  `/deploy cancel ID` or `/deploy cancel APP ENVIRONMENT`, until it is committed.",
-            "In a thread, mention me with the same words: slash commands do not work there.",
-        ),
-        "audit": (
-            "*The record*  `/audit history [app:APP] [env:ENVIRONMENT] [by:@someone] [id:DEPLOYMENT]`",
-            "`by:me` is you. Every request, refusal, commit, build and ending is in it.",
-        ),
-    }
-    lines = rows["audit" if command == "audit" else "deploy"]
-    text = "\n".join(lines)
+    """What can be typed for `deploy`, `promote`, `rollback` or `audit`; for anything else, all of `deploy`."""
+    text = "\n".join(_TEXTS.get(command, _TEXTS["deploy"]))
     section = {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
     return SlackMessage(text.replace("*", ""), (section,))

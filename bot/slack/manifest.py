@@ -24,13 +24,32 @@ SCOPES = (
 )
 EVENTS = ("app_mention",)
 COMMANDS = (
-    ("/deploy", "Deploy an app, see what runs where, cancel", "my-application 1.4.2 staging --reason why", False),
+    (
+        "/deploy",
+        "Deploy an app; see what runs, waits and why; approve, lock, freeze, cancel",
+        "my-application 1.4.2 staging --reason why | status | queue | why APP | approve ID | lock APP | help",
+        False,
+    ),
+    (
+        "/promote",
+        "Bring what runs in one environment to the next, as one change with one approval",
+        "my-application staging production --reason why | all FROM TO | help",
+        False,
+    ),
+    (
+        "/rollback",
+        "Go back to the last version that was healthy, or to one that you name",
+        "my-application production to 1.4.1 --reason why | help",
+        False,
+    ),
     ("/audit", "Search the record of who deployed what, when and why", "history app:my-application by:me", True),
 )
 LONG = (
-    "Locktender deploys from Slack by GitOps. A command becomes a commit on your infra-repo, a Jenkins run and a "
-    "watched Kubernetes rollout, told on one card that is updated until the version is live, or says why it is not "
-    "and what to do. Every request, refusal, commit, build and ending is recorded, and found with /audit history."
+    "Locktender deploys from Slack by GitOps. A command becomes a commit or a pull request on your infra-repo, a "
+    "Jenkins run and a watched Kubernetes rollout, told on one card that is updated until the version is live, or says "
+    "why it is not and what to do. Production is approved in Slack or on GitHub, by people who neither asked for the "
+    "change nor wrote it, and /rollback brings the last healthy version back. Every request, refusal, approval, commit, "
+    "build and ending is recorded, and found with /audit history."
 )
 
 

@@ -1,6 +1,7 @@
 """The manifest against the code: its file, its limits, its commands and events, and a scope for every call we make."""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.slack import manifest
 from bot.slack.listeners import COMMANDS, BotIdentity, Listeners, build_app
+from bot.slack.parse import parse_audit, parse_deploy, parse_promote, parse_rollback
+from commands.requests import Help, Mistake, Request
 
 ROOT = Path(__file__).parents[2]
 SCOPES_OF_METHODS: dict[str, frozenset[str]] = {
@@ -79,7 +82,7 @@ def test_every_command_and_event_of_the_manifest_has_a_listener() -> None:
     app = build_app(Recorder(), BotIdentity("T1", "U1", "B1", "xoxb-1"), AsyncWebClient("xoxb-1"))
     functions = {listener.ack_function.__name__ for listener in app._async_listeners}
     assert functions == {"timed"}
-    # Two commands, one event, two buttons, and the last of each kind that takes the rest.
+    # The commands and events, two buttons, and the last of each kind that takes the rest.
     assert len(app._async_listeners) == len(manifest.COMMANDS) + len(manifest.EVENTS) + 2 + 3
 
 
@@ -112,6 +115,27 @@ def test_the_socket_mode_manifest_names_no_address() -> None:
     assert parsed(text)["settings"]["socket_mode_enabled"] is True
 
 
-def test_mentions_reach_the_audit_command_as_ids() -> None:
+def test_mentions_reach_the_audit_command_as_ids_and_names_reach_the_others_as_typed() -> None:
     commands = {one["command"]: one for one in both()[0]["features"]["slash_commands"]}
-    assert commands["/audit"]["should_escape"] is True
+    assert {name: one["should_escape"] for name, one in commands.items()} == {
+        "/deploy": False,
+        "/promote": False,
+        "/rollback": False,
+        "/audit": True,
+    }
+
+
+READERS: dict[str, Callable[[str], Request]] = {
+    "/deploy": parse_deploy,
+    "/promote": parse_promote,
+    "/rollback": parse_rollback,
+    "/audit": lambda text: parse_audit(text, me="U1"),
+}
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_every_hint_begins_with_a_line_that_can_be_typed_and_ends_with_help(command: str) -> None:
+    hints = {name: hint for name, _, hint, _ in manifest.COMMANDS}
+    line, *_, last = hints[command].split(" | ") if " | " in hints[command] else (hints[command], "help")
+    assert not isinstance(READERS[command](line), Mistake | Help)
+    assert isinstance(READERS[command](last), Help)
