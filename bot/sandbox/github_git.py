@@ -104,11 +104,11 @@ class Bare:
     # ------------------------------------------------------------ refs
 
     def refs(self, *folders: str) -> dict[str, str]:
-        """Refs below these folders (`refs/heads`) and what they hold, sorted by name.
+        """Refs at or below these names (`refs/heads`) and what they hold, sorted.
 
         Read from the files, not through git: the stand-in looks at them before every call.
         """
-        found = {}
+        found, starts = {}, tuple(f"{folder}/" for folder in folders)
         packed = self.path / "packed-refs"
         lines = packed.read_text().splitlines() if packed.exists() else []
         for line in lines:
@@ -119,8 +119,8 @@ class Bare:
             sha = _content(file)
             if _FULL.fullmatch(sha):
                 found[file.relative_to(self.path).as_posix()] = sha
-        kept = {name for name in found if not folders or any(name.startswith(f"{folder}/") for folder in folders)}
-        return {name: found[name] for name in sorted(kept)}
+        kept = [name for name in sorted(found) if not folders or f"{name}/".startswith(starts)]
+        return {name: found[name] for name in kept}
 
     def branch(self, name: str) -> str | None:
         """A branch's head."""

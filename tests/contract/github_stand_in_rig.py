@@ -1,0 +1,95 @@
+"""What the tests of the GitHub stand-in share: one served, with people, a branch to merge, and a plain HTTP client."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bot.sandbox.git_http import GitServer
+from bot.sandbox.github import BOT, GitHub, Role
+from bot.sandbox.server import Server
+from tests.contract.octokit import Recorder
+
+TOKEN = "ghp_canary0123456789"
+REPOSITORY = "company/infra"
+FILE = "environments/production/kustomization.yaml"
+REST = f"/repos/{REPOSITORY}"
+
+
+@dataclass
+class Clock:
+    """Time that stands still until it is moved."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **words: float) -> None:
+        self.now += timedelta(**words)
+
+
+@dataclass
+class Subject:
+    """The stand-in, served, and everything that was said to it."""
+
+    github: GitHub
+    git: GitServer
+    server: Server
+    clock: Clock
+    recorder: Recorder
+    client: httpx.Client
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str = TOKEN) -> Any:
+        """One call by whoever has the token; the answer as it came."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        return self.client.request(method, path, json=body, headers=headers)
+
+    def get(self, path: str, *, token: str = TOKEN) -> Any:
+        """What is there; the call must be answered well."""
+        answer = self.call("GET", path, token=token)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def open(self, branch: str = "deploy/1", title: str = "Deploy web 1.4.2") -> int:
+        """A pull request by the bot, from a branch that the bot made."""
+        self.github.push(branch, {FILE: f'newTag: "{branch}"\n'}, BOT, message=title)
+        body = {"title": title, "head": branch, "base": "main", "body": "from 1.4.1"}
+        answer = self.call("POST", f"{REST}/pulls", body)
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["number"])
+
+    def merge(self, number: int, *, token: str = TOKEN, **body: str) -> Any:
+        """Ask for the merge; the answer as it came."""
+        return self.call("PUT", f"{REST}/pulls/{number}/merge", body, token=token)
+
+    def head(self, number: int) -> str:
+        """The head of a pull request."""
+        return self.github.pull(number).head_sha
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Subject]:
+    """A stand-in with a repository, two reviewers, an administrator, a reader and an outsider."""
+    git = GitServer(folder / "git", "unused")
+    git.create(REPOSITORY)
+    clock = Clock(datetime(2026, 3, 2, 10, 0, tzinfo=UTC))
+    github = GitHub(git, REPOSITORY, TOKEN, clock=clock)
+    for login, role in (
+        ("octo-lead", Role.WRITE),
+        ("octo-dev", Role.WRITE),
+        ("octo-admin", Role.ADMIN),
+        ("octo-reader", Role.READ),
+        ("octo-stranger", Role.NONE),
+    ):
+        github.user(login, role=role)
+        github.token(f"token-{login}", login)
+    github.team("company/platform", ["octo-lead"])
+    github.push("main", {FILE: 'newTag: "1.4.1"\n', "README.md": "Ours\n"}, "octo-dev", message="Start")
+    recorder = Recorder()
+    with Server(recorder.wrap(github.app)) as server, github, httpx.Client(base_url=server.url, timeout=5) as client:
+        yield Subject(github, git, server, clock, recorder, client)
