@@ -48,8 +48,8 @@ LONG = (
     "Locktender deploys from Slack by GitOps. A command becomes a commit or a pull request on your infra-repo, a "
     "Jenkins run and a watched Kubernetes rollout, told on one card that is updated until the version is live, or says "
     "why it is not and what to do. Production is approved in Slack or on GitHub, by people who neither asked for the "
-    "change nor wrote it, and /rollback brings the last healthy version back. Every request, refusal, approval, commit, "
-    "build and ending is recorded, and found with /audit history."
+    "change nor wrote it, and /rollback brings the last healthy version back. Every request, refusal, approval, "
+    "commit, build and ending is recorded, and found with /audit history."
 )
 
 
