@@ -1,9 +1,11 @@
-"""What the tests of the GitHub adapter share: servers that answer everything in their own way, and clients on them."""
+"""What the tests of the GitHub adapter share: the stand-in, servers that are not quite GitHub, and clients on them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,6 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.integrations.github import AppKey, GitHubHost, Token
+from bot.sandbox.git_http import GitServer
+from bot.sandbox.github import BOT, GitHub, Role
+from tests.contract.git_rig import git
 from tests.contract.jenkins_rig import closed_port, refusal, retry, switch
 
 REPOSITORY = "company/infra"
@@ -18,7 +23,7 @@ TOKEN = "ghp_canary0123456789abcdefghijklmnop"
 HEAD = "a" * 40
 MERGED = "b" * 40
 
-__all__ = ["HEAD", "MERGED", "REPOSITORY", "TOKEN", "Clock", "Odd", "closed_port", "odd_github", "refusal", "retry"]
+__all__ = ["closed_port", "refusal", "retry"]  # what the test files use of another rig
 
 
 @dataclass
@@ -101,3 +106,60 @@ def pull(number: int = 7, **fields: object) -> dict[str, Any]:
         "user": {"login": "locktender[bot]"},
         **fields,
     }
+
+
+@dataclass
+class GitHubRig:
+    """A stand-in with a repository that has a base to change, served, and clients that are closed at the end."""
+
+    root: Path
+    bot: str = BOT
+    clock: Clock = field(default_factory=Clock)
+
+    def __enter__(self) -> Self:
+        git = GitServer(self.root / "served", TOKEN)
+        self.bare = git.create(REPOSITORY)
+        _first_commit(self.bare)
+        self.github = GitHub(git, REPOSITORY, TOKEN)
+        for login in ("alice", "bob", "mallory"):
+            self.github.user(login)
+        self.github.user("reader", role=Role.READ)
+        self._hosts: list[GitHubHost] = []
+        switch().app = self.github.app
+        self.url = switch().url
+        self.host = self.client(Token(TOKEN))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for host in self._hosts:
+            host.close()
+        self.github.__exit__(kind, error, at)
+
+    def client(self, login: Token | AppKey) -> GitHubHost:
+        """Another client."""
+        self._hosts.append(GitHubHost(REPOSITORY, api_url=self.url, login=login, timeout=5.0, clock=self.clock))
+        return self._hosts[-1]
+
+    def count(self, method: str, part: str = "") -> int:
+        """How often something was asked for and answered well."""
+        return sum(m == method and part in path and status < 400 for m, path, status in self.github.calls)
+
+    def message(self, sha: str) -> str:
+        """A commit's message."""
+        return git("show", "--no-patch", "--format=%B", sha, cwd=self.bare).strip()
+
+    def parents(self, sha: str) -> list[str]:
+        """A commit's parents."""
+        return git("show", "--no-patch", "--format=%P", sha, cwd=self.bare).split()
+
+    def tag(self, name: str, sha: str) -> None:
+        """Set a tag, or move it."""
+        git("tag", "--force", "--annotate", "--message=x", name, sha, cwd=self.bare)
+
+
+def _first_commit(bare: Path) -> None:
+    files = {"environments/production/kustomization.yaml": "tag: 1.4.1\n", "README.md": "infra\n"}
+    lines = ["commit refs/heads/main", "committer Setup <setup@company.example> 1700000000 +0000", "data 5", "First"]
+    for path, text in files.items():
+        lines += [f"M 100644 inline {path}", f"data {len(text)}", text]
+    git("fast-import", "--quiet", cwd=bare, stdin="\n".join(lines) + "\n")

@@ -242,8 +242,8 @@ class GitHubHost:
         if _is_merged(pull):
             state, ended_by = PullState.MERGED, pull.merged_by.login.lower() if pull.merged_by else ""
         elif pull.state != "open":
-            issue = self._wire.get(Issue, f"{self._path}/issues/{pull.number}", need=_READ)
-            state, ended_by = PullState.CLOSED, issue.closed_by.login.lower() if issue.closed_by else ""
+            issue = self._wire.find(Issue, f"{self._path}/issues/{pull.number}", need=_READ)
+            state, ended_by = PullState.CLOSED, issue.closed_by.login.lower() if issue and issue.closed_by else ""
         return PullRequest(
             number=pull.number,
             url=pull.html_url,
