@@ -68,6 +68,7 @@ def judge(look: Look, request: RolloutRequest, last: Rollout | None, *, grace: f
         total=w.total,
         generation=w.generation,
         revision=w.revision,
+        restarts=_restarts(pods, request),
         seen=True,
     )
     return _progress(_Case(look, request, grace, w, newest, pods, base))
@@ -90,6 +91,12 @@ def new_pods(w: Workload, newest: ReplicaSet | None, pods: tuple[Pod, ...], requ
         case _:  # a DaemonSet's status does not name its new revision: its pods' images do
             ours = [p for p in pods if p.owner == w.uid and _has(p.images, request)]
     return sorted((p for p in ours if not p.deleting and p.phase not in {"Failed", "Succeeded"}), key=lambda p: p.name)
+
+
+def _restarts(pods: list[Pod], request: RolloutRequest) -> int:
+    """Restarts of the containers that serve. An init container that is tried again is a pod that has yet to start."""
+    ours = (pod for pod in pods if _has(pod.images, request))
+    return sum(c.restarts for pod in ours for c in pod.containers if not c.init)
 
 
 def _progress(case: _Case) -> Verdict:

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from bot.sandbox.kubernetes_defaults import admit, immutable
-from bot.sandbox.kubernetes_deployments import Deployments, owner_uid
+from bot.sandbox.kubernetes_deployments import Deployments, owner_name, owner_uid
 from bot.sandbox.kubernetes_fields import Manager, apply, merge_patch, own_changes, strategic_merge
 from bot.sandbox.kubernetes_paths import Target, change_lines, discovery, event_line, selected, target_of, verb_of
 from bot.sandbox.kubernetes_pods import Kubelet, log
@@ -76,6 +76,7 @@ class KubernetesServer:
         for namespace in ("default", "kube-system"):
             self.add_namespace(namespace)
         self.app = self.faults.wrap(Starlette(routes=[Route("/{path:path}", self._handle, methods=METHODS)]))
+        self._kubelet = Kubelet(self.store, self.pod_seconds)
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubernetes-controllers", daemon=True)
 
@@ -99,12 +100,28 @@ class KubernetesServer:
         """Make a namespace, without a request."""
         self.store.create("namespaces", "", {"metadata": {"name": name}, "status": {"phase": "Active"}})
 
+    def restart(self, namespace: str, app: str, times: int = 1) -> str:
+        """One running pod of the workload `app` exits and starts again, so many times; returns the pod's name.
+
+        LookupError when none runs. It is told of with the kubelet's next pass.
+        """
+        with self.store.lock:
+            sets = {i["metadata"]["uid"]: i for owner in OWNERS for i in self.store.all(owner, namespace)}
+            pods = sorted(self.store.all("pods", namespace), key=lambda pod: str(pod["metadata"]["name"]))
+            for pod in pods:
+                owner = sets.get(owner_uid(pod))
+                runs = pod.get("status", {}).get("phase") == "Running"
+                if runs and owner is not None and app in {owner["metadata"]["name"], owner_name(owner)}:
+                    self._kubelet.restart(pod["metadata"]["uid"], times)
+                    return str(pod["metadata"]["name"])
+        raise LookupError(f"no pod of {app} runs in namespace {namespace}")
+
     def _run(self) -> None:
         controllers = (
             Deployments(self.store, self.lag),
             StatefulSets(self.store, self.lag),
             DaemonSets(self.store, self.lag),
-            Kubelet(self.store, self.pod_seconds),
+            self._kubelet,
         )
         seen, quiet = -1, 0
         while not self._halt.wait(min(TICK + quiet * TICK / 20, REST)):

@@ -240,6 +240,11 @@ def owner_uid(item: Json) -> str:
     return next((str(o["uid"]) for o in item["metadata"].get("ownerReferences", []) if o.get("controller")), "")
 
 
+def owner_name(item: Json) -> str:
+    """The name of an object's controller."""
+    return next((str(o["name"]) for o in item["metadata"].get("ownerReferences", []) if o.get("controller")), "")
+
+
 def owner_reference(owner: Json, kind: str) -> Json:
     """What an owned object says of its controller."""
     meta = owner["metadata"]

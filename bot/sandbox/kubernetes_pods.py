@@ -2,7 +2,8 @@
 
 A tag that contains one of these words misbehaves: `crash` (exits with 1, CrashLoopBackOff), `oom` (OOMKilled), `pull`
 (ImagePullBackOff), `config` (CreateContainerConfigError), `hang` (runs, never ready), `unsched` (no node takes it),
-`slow` (ready after eight times as long). `quota` is refused before there is a pod: see `kubernetes_deployments`.
+`slow` (ready after eight times as long). `quota` is refused before there is a pod: see `kubernetes_deployments`. A pod
+that runs can be told to restart.
 """
 
 import time
@@ -14,6 +15,15 @@ SLOW = 8  # times pod_seconds
 RESTARTS_AT = (1.0, 2.0, 6.0, 14.0, 30.0)  # ages, in pod_seconds, at which a crashing container has been restarted
 
 
+@dataclass(frozen=True)
+class _Restarts:
+    """How often the containers of a pod were restarted on request, and when they were last."""
+
+    times: int
+    at: float  # of time.monotonic
+    stamp: str
+
+
 @dataclass
 class Kubelet:
     """Moves pods along by their age. `pod_seconds` is what a healthy one takes to become ready."""
@@ -21,6 +31,12 @@ class Kubelet:
     store: Store
     pod_seconds: float
     _born: dict[str, tuple[float, str]] = field(default_factory=dict)
+    _restarted: dict[str, _Restarts] = field(default_factory=dict)  # by uid
+
+    def restart(self, uid: str, times: int) -> None:
+        """The containers of a running pod exit and are started again, so many times."""
+        had = self._restarted.get(uid)
+        self._restarted[uid] = _Restarts((had.times if had else 0) + times, time.monotonic(), now())
 
     def tick(self) -> None:
         """Bring every pod up to date."""
@@ -34,6 +50,7 @@ class Kubelet:
             born, stamp = self._born.setdefault(meta["uid"], (time.monotonic(), now()))
             self._advance(pod, time.monotonic() - born, stamp)
         self._born = {uid: born for uid, born in self._born.items() if uid in alive}
+        self._restarted = {uid: restarts for uid, restarts in self._restarted.items() if uid in alive}
 
     def _advance(self, pod: Json, age: float, stamp: str) -> None:
         containers = pod["spec"]["containers"]
@@ -46,6 +63,9 @@ class Kubelet:
             return
         had = {c["name"]: c for c in pod.get("status", {}).get("containerStatuses", [])}
         statuses = [self._container(c, age, stamp, had.get(c["name"], {})) for c in containers]
+        restarts = self._restarted.get(pod["metadata"]["uid"])
+        if restarts is not None:
+            statuses = [self._started_again(status, restarts) for status in statuses]
         ready = "True" if all(c["ready"] for c in statuses) else "False"
         started = all("waiting" not in c["state"] or c["restartCount"] for c in statuses)
         status: Json = {
@@ -98,6 +118,19 @@ class Kubelet:
             "restartCount": restarts,
             "state": state,
             "lastState": last,
+        }
+
+    def _started_again(self, status: Json, restarts: "_Restarts") -> Json:
+        """A container that has exited and runs again; it takes half as long as the first time to become ready."""
+        if "running" not in status["state"]:
+            return status
+        ended = {"exitCode": 1, "reason": "Error", "finishedAt": restarts.stamp}
+        return {
+            **status,
+            "ready": status["ready"] and time.monotonic() - restarts.at >= self.pod_seconds / 2,
+            "restartCount": status["restartCount"] + restarts.times,
+            "state": {"running": {"startedAt": restarts.stamp}},
+            "lastState": {"terminated": ended},
         }
 
     def _write(self, pod: Json, status: Json) -> None:

@@ -73,6 +73,17 @@ class ClusterScenarios:
         assert end.reason is ReasonCode.CRASH_LOOP
         assert "Container web of pod web-" in end.what
 
+    def test_restarts_of_the_new_versions_pods_are_counted(self, rig: Rig) -> None:
+        cluster, request = rig.cluster(grace=60.0), rig.request("1.0-crash")
+        rig.apply(manifest("1.0-crash", replicas=1))
+        look = cluster.rollout(request, None, 0)
+        until = time.monotonic() + rig.patience
+        while look.restarts < 2:
+            assert time.monotonic() < until, look
+            look = cluster.rollout(request, look, 1.0)
+        rig.apply(manifest("1.4.2", replicas=1))
+        assert rig.watch_to_end(cluster, rig.request("1.4.2"))[-1].restarts == 0
+
     def test_a_failing_old_version_does_not_count_against_the_new_one(self, rig: Rig) -> None:
         cluster, crashing = rig.cluster(grace=60.0), rig.request("1.0-crash")
         rig.apply(manifest("1.0-crash", replicas=1))

@@ -6,6 +6,7 @@ Left out: the verdict's finer cases, which `test_cluster_judge.py` tells one by 
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from bot.integrations.cluster import KubernetesCluster, clean
 from bot.sandbox.kubernetes import KubernetesServer, write_kubeconfig
 from bot.sandbox.server import Fault, Misbehaviour
-from commands.ports import RolloutState
+from commands.ports import Rollout, RolloutRequest, RolloutState
 from commands.reasons import ReasonCode, Refused, Retry
 from tests.contract.cluster_rig import IMAGE, POD_SECONDS, Rig, manifest, served_stand_in, stand_in_rig
 from tests.contract.cluster_scenarios import ClusterScenarios
@@ -276,6 +277,45 @@ def test_one_client_serves_many_threads(rig: Rig) -> None:
     cluster.close()
 
 
+def test_a_restart_after_the_rollout_is_seen_and_counted(rig: Rig, server: KubernetesServer) -> None:
+    cluster, request = rig.cluster(grace=60.0), rig.request("1.4.2")
+    rig.apply(manifest("1.4.2"))
+    done = rig.watch_to_end(cluster, request)[-1]
+    assert done.restarts == 0
+    name = server.restart(rig.namespace, "web", 3)
+    assert cluster.rollout(request, done, 5.0).restarts == 3
+    assert _once_restarted(rig, request, 3) == replace(done, restarts=3)
+    pod = rig.call("GET", f"/api/v1/namespaces/{rig.namespace}/pods/{name}").json()
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 3
+    assert pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 1
+
+
+def test_restarts_add_up_and_go_with_the_pod(rig: Rig, server: KubernetesServer) -> None:
+    cluster, request = rig.cluster(), rig.request("1.4.2", kind="statefulset")
+    rig.apply(manifest("1.4.2", kind="StatefulSet", replicas=1))
+    rig.watch_to_end(cluster, request)
+    for times in (1, 2):
+        server.restart(rig.namespace, "web")
+        _once_restarted(rig, request, times)
+    rig.apply(manifest("1.4.3", kind="StatefulSet", replicas=1))
+    assert rig.watch_to_end(cluster, rig.request("1.4.3", kind="statefulset"))[-1].restarts == 0
+
+
+def test_a_restart_that_just_happened_is_watched_for_a_while(rig: Rig, server: KubernetesServer) -> None:
+    rig.apply(manifest("1.4.2", replicas=1))
+    rig.watch_to_end(rig.cluster(), rig.request("1.4.2"))
+    server.restart(rig.namespace, "web")
+    time.sleep(POD_SECONDS * 2)
+    look = rig.cluster(grace=60.0).rollout(rig.request("1.4.2"), None, 0)
+    assert (look.state, look.restarts) == (RolloutState.PROGRESSING, 1)
+    assert "was restarted (exit code 1)" in look.warning
+
+
+def test_what_does_not_run_cannot_restart(rig: Rig, server: KubernetesServer) -> None:
+    with pytest.raises(LookupError, match="no pod of web"):
+        server.restart(rig.namespace, "web")
+
+
 def test_only_reading_requests_are_made(rig: Rig, server: KubernetesServer) -> None:
     rig.apply(manifest("1.0-crash"))
     methods: set[str] = set()
@@ -296,3 +336,14 @@ def test_the_stand_in_forbids_strangers_and_does_not_know_others(rig: Rig) -> No
     assert rig.call("GET", listing).json()["kind"] == "PodList"
     assert rig.call("GET", "/apis").json()["kind"] == "APIGroupList"
     assert IMAGE not in rig.call("GET", listing).text
+
+
+def _once_restarted(rig: Rig, request: RolloutRequest, times: int) -> Rollout:
+    """The first look at which all is up again after so many restarts."""
+    cluster, until = rig.cluster(), time.monotonic() + rig.patience
+    while time.monotonic() < until:
+        look = cluster.rollout(request, None, 0)
+        if look.restarts == times and look.state is RolloutState.DONE:
+            return look
+        time.sleep(0.05)
+    raise AssertionError(f"not up again within {rig.patience} s")

@@ -198,6 +198,31 @@ def test_a_container_that_only_just_came_back_is_not_yet_done() -> None:
     assert verdict(DONE, pod(replace(back, running_since=NOW - timedelta(minutes=1)))).state is RolloutState.DONE
 
 
+def test_restarts_are_summed_over_our_pods_without_init_containers() -> None:
+    long_ago = NOW - timedelta(hours=1)
+    web = replace(READY, restarts=2, exit_code=1, running_since=long_ago)
+    proxy = Container("proxy", ready=True, restarts=3, running_since=long_ago)
+    migrate = Container("migrate", ready=True, ended=True, exit_code=0, restarts=9, init=True)
+    two = replace(DONE, desired=2, updated=2, available=2, total=2)
+    look = verdict(two, pod(migrate, web, proxy), replace(pod(web), name="web-2"))
+    assert (look.state, look.restarts) == (RolloutState.DONE, 7)
+
+
+def test_restarts_of_old_going_and_foreign_pods_are_not_ours() -> None:
+    shaky = replace(READY, restarts=5)
+    others = (
+        pod(shaky, owner="rs-old", image=THEIRS),
+        replace(pod(shaky), deleting=True),
+        pod(shaky, image="mirror/web:1.4.2"),
+    )
+    assert verdict(DONE, pod(READY), *others).restarts == 0
+
+
+def test_a_crash_loop_that_failed_still_counts_its_restarts() -> None:
+    crashing = Container("web", waiting="CrashLoopBackOff", restarts=4, exit_code=1)
+    assert verdict(UNDER_WAY, pod(crashing)).restarts == 4
+
+
 def test_an_init_container_that_has_done_its_work_is_no_trouble() -> None:
     migrated = Container("migrate", ready=True, ended=True, exit_code=0, init=True)
     assert verdict(UNDER_WAY, pod(migrated, Container("web"))).reason is None
