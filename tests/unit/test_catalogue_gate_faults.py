@@ -6,6 +6,7 @@ Leaves out the rest of the file's faults (`test_catalogue_faults.py`) and what r
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from commands.catalogue import Catalogue
@@ -324,6 +325,7 @@ WORDS = st.sampled_from(
 )
 
 
+@examples(deadline=None)  # the first look at the time zones reads their list from disk
 @given(st.dictionaries(st.sampled_from(SETTINGS), WORDS | TREES))
 def test_no_shape_of_freeze_raises(settings: dict[str, str]) -> None:
     pairs = ", ".join(f"{key}: {value}" for key, value in settings.items())
@@ -331,6 +333,7 @@ def test_no_shape_of_freeze_raises(settings: dict[str, str]) -> None:
     assert isinstance(found, Catalogue | Faults)
 
 
+@examples(deadline=None)
 @given(
     st.sampled_from(["approval", "break_glass", "lockers", "verify", "on_failure"]),
     st.dictionaries(st.sampled_from(["from", "url", "status", "soak", "accept"]), WORDS | TREES).map(
