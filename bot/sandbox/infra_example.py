@@ -1,6 +1,6 @@
-"""Infra-repos to play with: the demo's small one, one with several apps, and a large one for measuring.
+"""Infra-repos to play with: the demo's small one, one with several apps, and large ones for measuring.
 
-All three are real: `kubectl kustomize` builds every overlay, and their `locktender.yaml` is a valid catalogue.
+All are real: `kubectl kustomize` builds every overlay, and their `locktender.yaml` is a valid catalogue.
 """
 
 import os
@@ -13,6 +13,8 @@ _START = 1_767_225_600  # 2026-01-01T00:00:00Z: the same bytes and so the same c
 _ENVIRONMENTS = {"dev": 1, "staging": 2, "production": 4}  # name -> replicas
 _AUTHOR = "Platform Team <platform@example.com>"
 _FIRST = "1.4.0"
+SHARED_DEPLOYMENT = "platform/service/deployment.yaml"
+"""What changes between the two commits of `create_shared_monorepo`."""
 
 
 class Layout(StrEnum):
@@ -55,6 +57,42 @@ def create_monorepo(bare: Path, apps: int = 500, commits: int = 2000) -> str:
     Takes a few seconds, and comes out with the same ids every time.
     """
     return _import(bare, _history(apps, commits))
+
+
+def create_shared_monorepo(bare: Path, apps: int = 50) -> tuple[str, str]:
+    """A repository whose apps, three overlays each, share one base, which the second commit changes.
+
+    Returns the commits before and after that change. The same ids every time.
+    """
+    names = [f"app-{number:02d}" for number in range(apps)]
+    first = {"locktender.yaml": _catalogue(tuple(names))}
+    first.update(_shared(Layout.CLASSIC, "service"))
+    for app in names:
+        first.update(_sharing(app))
+    changed = first[SHARED_DEPLOYMENT].replace("memory: 256Mi", "memory: 512Mi")
+    history = [("Start with every app", first), ("Give every service more memory", {SHARED_DEPLOYMENT: changed})]
+    after = _import(bare, history)
+    return _git("rev-parse", "--verify", f"{after}^", cwd=bare), after
+
+
+def _shared(layout: Layout, app: str) -> Iterator[tuple[str, str]]:
+    """The base that all share, at `platform/service`."""
+    for path, text in _app(layout, app):
+        if path.startswith("base/"):
+            yield path.replace("base/", "platform/service/"), text
+
+
+def _sharing(app: str) -> Iterator[tuple[str, str]]:
+    """An app that only names the shared base, its settings and what differs per environment."""
+    yield f"apps/{app}/base/kustomization.yaml", _SHARING_BASE.format(app=app)
+    yield f"apps/{app}/base/settings.properties", f"name={app}\nlog.level=info\n"
+    for environment, replicas in _ENVIRONMENTS.items():
+        folder = f"apps/{app}/overlays/{environment}"
+        service = f"{app}-service"
+        yield f"{folder}/kustomization.yaml", _overlay(app, environment)
+        yield f"{folder}/replicas.yaml", _REPLICAS.format(app=service, replicas=replicas, most=replicas * 3)
+        if environment == "production":
+            yield f"{folder}/pdb.yaml", _PDB.format(app=service)
 
 
 def _history(apps: int, commits: int) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -164,6 +202,23 @@ labels:
   - pairs:
       app.kubernetes.io/name: {app}
       app.kubernetes.io/managed-by: kustomize
+"""
+
+_SHARING_BASE = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namePrefix: {app}-
+resources:
+  - ../../../platform/service
+images:
+  - name: registry.company.com/service
+    newName: registry.company.com/{app}
+configMapGenerator:
+  - name: settings
+    files: [settings.properties]
+labels:
+  - pairs:
+      app.kubernetes.io/part-of: {app}
 """
 
 _DEPLOYMENT = """\

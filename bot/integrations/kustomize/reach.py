@@ -17,6 +17,7 @@ from bot.integrations.kustomize.references import Named, Reference, Use, check_p
 from commands.ports import Tree, TreeEntry
 from commands.reasons import ReasonCode, Refused
 
+_KEPT = 4  # reaches of one overlay: before and after a change, each as a plan and as a commit
 MAX_FOLDERS = 500  # kustomizations that one overlay may pull in
 _LINKS = {"120000": "a symbolic link", "160000": "a submodule"}
 
@@ -42,16 +43,17 @@ class ReachIndex:
 
     def __init__(self, remembered: int = 4096) -> None:
         self._named = Recent[tuple[str, str], Named](remembered)
-        self._reaches = Recent[str, Reach](remembered)
+        self._reaches = Recent[str, tuple[Reach, ...]](remembered)
 
     def reach(self, tree: Tree, overlay: str) -> Reach:
         """The reach. Refused: OVERLAY_MISSING, OVERLAY_INVALID, OVERLAY_UNSAFE, REMOTE_BASE."""
         overlay = overlay.strip("/")
-        known = self._reaches.get(overlay)
-        if known and all(_object_id(tree.entry(path)) == object_id for path, object_id in known.probes):
-            return known
+        remembered = self._reaches.get(overlay) or ()
+        for known in remembered:
+            if all(_object_id(tree.entry(path)) == object_id for path, object_id in known.probes):
+                return known
         found = _Walk(tree, self).run(overlay)
-        self._reaches.put(overlay, found)
+        self._reaches.put(overlay, (found, *remembered)[:_KEPT])
         return found
 
     def named(self, tree: Tree, path: str, object_id: str) -> Named:

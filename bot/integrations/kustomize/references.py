@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.integrations.kustomize.document import Document, Mapping, Node, Scalar, Sequence, parse, parse_all, unsafe
+from bot.integrations.kustomize.traits import Traits, traits_of
 from commands.reasons import ReasonCode, Refused
 
 
@@ -38,6 +39,7 @@ class Named:
 
     references: tuple[Reference, ...]
     only_lists: bool
+    traits: Traits
 
 
 # Where kustomize looks before it decides between a local path and something to fetch (its NewRepoSpecFromURL and
@@ -77,7 +79,7 @@ def named_in(source: bytes, path: str) -> Named:
     """What the kustomization file at `path` names. Refused: REMOTE_BASE, OVERLAY_UNSAFE, OVERLAY_INVALID."""
     root = parse(source, path).root
     if not isinstance(root, Mapping):
-        return Named((), only_lists=True)  # kustomize says what is wrong with it
+        return Named((), only_lists=True, traits=traits_of(root))  # kustomize says what is wrong with it
     if any(True for key in _HELM for _ in _values(root, key, path)):
         raise unsafe(
             path,
@@ -90,7 +92,8 @@ def named_in(source: bytes, path: str) -> Named:
         for text, use in _written(root, path)
         if text and not _is_inline(text, use, path)
     )
-    return Named(references, only_lists=all(pair.key.value.casefold() in _ONLY_LISTS for pair in root.pairs))
+    only_lists = all(pair.key.value.casefold() in _ONLY_LISTS for pair in root.pairs)
+    return Named(references, only_lists, traits_of(root))
 
 
 def check_plugins(source: bytes, path: str) -> None:

@@ -2,20 +2,19 @@
 
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from bot.integrations.kustomize.command import Fence, Finished, Stopped, find_command, run
+from bot.integrations.kustomize.company import Company, Outcome, Trust
 from bot.integrations.kustomize.manifests import load
 from bot.integrations.kustomize.reach import Reach, ReachIndex
 from bot.integrations.kustomize.recent import Recent
+from bot.integrations.kustomize.seen import Seen
 from commands.ports import Rendered, Tree
 from commands.reasons import ReasonCode, Refused
 
 _MOST_DETAIL = 1000  # characters of kustomize's own words
-
-T = TypeVar("T")
 
 
 class KustomizeRenderer:
@@ -37,7 +36,65 @@ class KustomizeRenderer:
         self._fence = fence or Fence()
         self._index = ReachIndex()
         self._cache = Recent[str, str](cache_bytes, weigh=len)
+        self._parallel = parallel
         self._slots = threading.BoundedSemaphore(parallel)
+        self._trust = Trust()
+
+    def key(self, tree: Tree, overlay: str) -> str:
+        """The same key means the same build. Refused: OVERLAY_MISSING, OVERLAY_UNSAFE, OVERLAY_INVALID, REMOTE_BASE."""
+        return self._index.reach(tree, overlay).key
+
+    def render_many(self, tree: Tree, overlays: Sequence[str]) -> dict[str, Rendered | Refused]:
+        """What `render` gives or raises for each of these overlays, to the byte, in few runs of kustomize.
+
+        Overlays that can be shown not to mix are built by one run (see `isolation`), all others alone.
+        """
+        tree = Seen(tree)
+        answers: dict[str, Rendered | Refused] = {}
+        waiting: list[Reach] = []
+        for overlay in dict.fromkeys(overlay.strip("/") for overlay in overlays):
+            try:
+                reach = self._index.reach(tree, overlay)
+            except Refused as fault:
+                answers[overlay] = fault
+                continue
+            known = self._cache.get(reach.key)
+            if known is None:
+                waiting.append(reach)
+            else:
+                answers[overlay] = Rendered(known, cached=True)
+        for reach, outcome in self._built(tree, waiting):
+            if isinstance(outcome, str):
+                self._cache.put(reach.key, outcome)
+                answers[reach.overlay] = Rendered(outcome, cached=False)
+            else:
+                answers[reach.overlay] = outcome
+        return {overlay: answers[overlay.strip("/")] for overlay in overlays}
+
+    def _built(self, tree: Tree, waiting: list[Reach]) -> list[tuple[Reach, Outcome]]:
+        if len(waiting) > 1:
+            company = Company(tree, self._index, self._run, self._read, self._trust, self._parallel)
+            try:
+                outcomes = company.build(waiting)
+            except Refused:  # one of them cannot be exported: each on its own will show which
+                pass
+            else:
+                return [(reach, outcomes[reach.overlay]) for reach in waiting]
+        return [(reach, self._on_its_own(tree, reach)) for reach in waiting]
+
+    def _on_its_own(self, tree: Tree, reach: Reach) -> Outcome:
+        try:
+            with self._slots:
+                return self._build(tree, reach)
+        except Refused as fault:
+            return fault
+
+    def _run(self, root: Path, folder: Path) -> Finished:
+        with self._slots:
+            return run((*self._command, str(folder)), root, self._fence)
+
+    def _read(self, finished: Finished, overlay: str, root: Path) -> str:
+        return _text(finished, overlay or ".", root, self._fence)
 
     def render(self, tree: Tree, overlay: str) -> Rendered:
         """Build the overlay, or give what it built to when everything it can read was the same.
