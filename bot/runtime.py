@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-YOUNG = 10_000
+YOUNG = 3_000
 """Objects between two looks for young garbage; by default 700, which is several looks for every ack."""
 SETTLED_AFTER = 20.0
 """Seconds from the start after which what is loaded late, by the first deliveries, is there as well."""

@@ -20,7 +20,8 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from bot.slack.cards import SlackMessage, thread_message
-from bot.slack.outbox_rows import LEASE, RATE_LIMITED, SENT, CardJob, NoteJob, OutboxRows, Quiet
+from bot.slack.outbox_look import CardJob, NoteJob, Quiet
+from bot.slack.outbox_rows import LEASE, RATE_LIMITED, SENT, OutboxRows
 from storage.models import Target
 
 LOOK_EVERY = 1.0
@@ -71,9 +72,9 @@ class Outbox:
         self._task = asyncio.create_task(self._run(), name="outbox")
 
     def poke(self) -> None:
-        """There may be something to send. Callable from any thread."""
+        """There may be something to send. Callable from any thread, and at every ack."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
+        if loop is not None and not loop.is_closed() and not self._wake.is_set():
             loop.call_soon_threadsafe(self._wake.set)
 
     async def stop(self, drain: float = 5.0) -> None:
@@ -109,10 +110,16 @@ class Outbox:
         until = self._clock() + LEASE.total_seconds() - TIMEOUT
         cards, notes = await asyncio.to_thread(self._rows.lease, self._quiet_now())
         await asyncio.gather(*(self._card(job) for job in cards))
+        held: list[tuple[NoteJob, float]] = []
         for note in notes:  # one after another: replies in a thread keep their order
             if self._clock() > until:
                 break  # Slack is slow: another replica may lease the rest before we are done with it, and send it too
-            await self._note(note)
+            if (wait := self._quiet_for(_method(note))) > 0:
+                held.append((note, wait))
+            else:
+                await self._note(note)
+        if held:
+            await asyncio.to_thread(self._rows.notes_held, held)
         return bool(cards or notes)
 
     # ------------------------------------------------------------ cards
@@ -214,16 +221,12 @@ class Outbox:
     # ------------------------------------------------------------ messages
 
     async def _note(self, job: NoteJob) -> None:
-        method = f"post:{job.channel}" if job.target in {Target.THREAD, Target.CHANNEL} else str(job.target)
-        if (wait := self._quiet_for(method)) > 0:
-            await asyncio.to_thread(self._rows.note_held, job, wait)
-            return
         try:
             ts = await self._send(job, thread_message(job.body))
         except UndeliverableError as error:
             await asyncio.to_thread(self._rows.note_undeliverable, job, str(error))
         except SlackApiError as error:
-            wait = self._hold(method, error, job.attempts)
+            wait = self._hold(_method(job), error, job.attempts)
             await asyncio.to_thread(self._rows.note_failed, job, _code(error), wait)
         except _NO_ANSWER as error:
             await asyncio.to_thread(self._rows.note_failed, job, type(error).__name__, _backoff(job.attempts))
@@ -285,6 +288,11 @@ class Outbox:
             if payload.get("key") == key:
                 return str(message["ts"])
         return ""
+
+
+def _method(job: NoteJob) -> str:
+    """What Slack limits together."""
+    return f"post:{job.channel}" if job.target in {Target.THREAD, Target.CHANNEL} else str(job.target)
 
 
 def _hash(message: SlackMessage) -> str:

@@ -1,96 +1,31 @@
-"""The database side of the outbox: which cards and messages are due, who has taken them, what became of them."""
+"""The database side of the outbox: what is taken, and what became of it. What is due: bot.slack.outbox_look."""
 
-import json
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import bindparam, func, select, update
 
-from bot.slack.cards import CommitLink, SlackMessage, deployment_card
-from storage.models import Card, Deployment, Message, Target
-from storage.phases import Phase
+from bot.slack.cards import CommitLink
+from bot.slack.outbox_look import CARDS, HOPELESS, MEND_FIRST, MESSAGES, NOTHING_QUIET, CardJob, Look, NoteJob, Quiet
+from storage.models import Card, Message, Target
 from storage.unit_of_work import Store, UnitOfWork
 
 LEASE = timedelta(seconds=30)
 """How long a row belongs to whoever took it; longer than one call to Slack may last."""
 UPDATE_GAP = timedelta(seconds=1)
 """Between two updates of one card: chat.update allows about 50 a minute, and nobody reads faster."""
-BATCH = 20
-POSTS = 4
-"""New cards in one round: Slack takes about one post a second and channel, and little more at once."""
-NEXT_REPLY = timedelta(seconds=1)
-"""How soon a reply is looked at again while the one before it is tried, perhaps by another replica."""
 GIVE_UP_AFTER = 12
 """Tries to give one person an answer: after these, a few minutes later, it is no answer any more."""
 KEEP_FOR = timedelta(hours=24)
 """How long a message for a channel or a thread is tried: an outage or a lost right is mended by then, or it is old."""
-MEND_FIRST = 60.0
-"""Seconds between tries where a person has to mend something: the bot's place in a channel, its rights, its token."""
-HOPELESS = frozenset(
-    {
-        "account_inactive",
-        "cant_update_message",
-        "channel_not_found",
-        "edit_window_closed",
-        "invalid_auth",
-        "is_archived",
-        "missing_scope",
-        "not_authed",
-        "not_in_channel",
-        "restricted_action",
-        "token_expired",
-        "token_revoked",
-    }
-)
-"""Errors that a person has to mend first: looked at again every minute."""
 UNSENDABLE = frozenset({"invalid_blocks", "msg_too_long", "no_text", "user_not_found", "user_not_in_channel"})
 """Errors of the message itself: it is given up, so that what comes after it in its thread is not held up."""
 RATE_LIMITED = "ratelimited"
 SENT = Counter("locktender_slack_messages_total", "Messages sent to Slack, by outcome", ["outcome"])
 log = structlog.get_logger("outbox")
-
-
-@dataclass(frozen=True)
-class CardJob:
-    """A card to post (no `ts`) or to update."""
-
-    deployment_id: str
-    channel: str
-    ts: str
-    attempts: int
-    shown: str
-    requested_at: datetime
-    revision: int
-    message: SlackMessage
-
-
-@dataclass(frozen=True)
-class NoteJob:
-    """A message to send."""
-
-    id: int
-    target: Target
-    deployment_id: str
-    channel: str
-    user_id: str
-    thread_ts: str
-    url: str
-    attempts: int
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Quiet:
-    """What Slack has asked not to be called for now: updates of cards, and posts to these channels."""
-
-    updates: bool
-    channels: frozenset[str]
-
-
-NOTHING_QUIET = Quiet(updates=False, channels=frozenset())
 
 
 class OutboxRows:
@@ -114,121 +49,37 @@ class OutboxRows:
 
         Cards that Slack does not take now (`quiet`) are left alone: hundreds may wait in a channel that takes one post
         a second, and the updates of those that are there must not wait behind them.
+
+        It is worked out in a snapshot, and taken in a transaction of three short statements: every ack waits for that.
         """
         with self._store.read() as uow:
-            due = self._due(uow, quiet)
-        if not due:
+            look = Look(uow, quiet, self._commit_link)
+            cards, notes, aside = look.cards(), look.notes(), look.aside
+        if not (cards or notes or aside):
             return [], []
         with self._store.write() as uow:
-            return self._lease_cards(uow, quiet), self._lease_notes(uow, quiet)
-
-    def _due(self, uow: UnitOfWork, quiet: Quiet) -> bool:
-        message = cast("Any", Message)
-        cards = _due_cards(select(cast("Any", Card).deployment_id), uow, quiet).limit(1)
-        notes = _due_notes(select(message.id), uow, quiet).limit(1)
-        return uow.session.execute(cards).first() is not None or uow.session.execute(notes).first() is not None
-
-    def _lease_cards(self, uow: UnitOfWork, quiet: Quiet) -> list[CardJob]:
-        table = cast("Any", Card)
-        due = _due_cards(select(Card), uow, quiet).order_by(table.not_before)
-        updates = uow.session.scalars(self._locked(due.where(table.ts != "").limit(BATCH))).all()
-        posts = uow.session.scalars(self._locked(due.where(table.ts == "").limit(POSTS))).all()
-        jobs = []
-        for card in (*updates, *posts):
-            deployment = uow.deployment(card.deployment_id)
-            if deployment is None:
-                card.behind = False
-                continue
-            try:
-                job = self._job(uow, card, deployment)
-            except (ValueError, LookupError, TypeError):
-                # A row that this version cannot read (written by a newer one, say) must not hold up all the others.
-                log.exception("outbox.card_unreadable", deployment=card.deployment_id)
-                card.not_before = uow.now + timedelta(seconds=MEND_FIRST)
-                continue
-            jobs.append(job)
-            card.attempts += 1
-            card.not_before = uow.now + LEASE
-        return jobs
-
-    def _job(self, uow: UnitOfWork, card: Card, deployment: Deployment) -> CardJob:
-        if Phase(deployment.phase).ended:
-            self._tell_waiting(uow, deployment)
-        return CardJob(
-            card.deployment_id,
-            card.channel,
-            card.ts,
-            card.attempts,
-            card.shown,
-            deployment.requested_at,
-            deployment.revision,
-            deployment_card(deployment, self._commit_link, ahead=_ahead(uow, deployment)),
-        )
-
-    @staticmethod
-    def _tell_waiting(uow: UnitOfWork, ended: Deployment) -> None:
-        """Those that wait behind it name it on their cards: have them looked at again."""
-        for other in uow.open_for(ended.app, ended.environment):
-            card = uow.session.get(Card, other.id) if other.phase == Phase.QUEUED else None
-            if card is not None:
-                card.behind = True
-
-    def _lease_notes(self, uow: UnitOfWork, quiet: Quiet) -> list[NoteJob]:
-        table = cast("Any", Message)
-        query = _due_notes(select(Message), uow, quiet).order_by(table.not_before, table.id).limit(BATCH)
-        jobs: list[NoteJob] = []
-        for note in uow.session.scalars(self._locked(query)):
-            thread, channel = note.thread_ts, note.channel
-            if note.target == Target.THREAD:
-                first = self._first_in_thread(uow, note.deployment_id)
-                if first.id != note.id and any(job.id == first.id for job in jobs):
-                    continue  # due again as soon as the one before it is sent, in the next round
-                if first.id != note.id:
-                    # Replies keep their order: this one waits for the one before it, wherever that is tried.
-                    soon = uow.now + NEXT_REPLY
-                    note.not_before = max(first.not_before, soon) if first.error else soon
-                    continue
-                card = uow.session.get(Card, note.deployment_id)
-                if card is None:
-                    note.waiting = False
-                    continue
-                if not card.ts:
-                    wait = MEND_FIRST if card.error in HOPELESS else 0.5
-                    note.not_before = uow.now + timedelta(seconds=wait)  # the card first
-                    note.error = card.error
-                    continue
-                thread, channel = card.ts, card.channel
-            jobs.append(
-                NoteJob(
-                    note.id or 0,
-                    Target(note.target),
-                    note.deployment_id,
-                    channel,
-                    note.user_id,
-                    thread,
-                    note.url,
-                    note.attempts,
-                    json.loads(note.body),
-                )
+            aside.put(uow)
+            my_cards = self._taken(
+                uow, CARDS.c.deployment_id, CARDS.c.behind, {job.deployment_id: (job.attempts, job.ts) for job in cards}
             )
-            note.attempts += 1
-            note.not_before = uow.now + LEASE
-        return jobs
+            my_notes = self._taken(
+                uow, MESSAGES.c.id, MESSAGES.c.waiting, {job.id: (job.attempts, "") for job in notes}
+            )
+        return [job for job in cards if job.deployment_id in my_cards], [job for job in notes if job.id in my_notes]
 
-    @staticmethod
-    def _first_in_thread(uow: UnitOfWork, deployment_id: str) -> Message:
-        table = cast("Any", Message)
-        query = (
-            select(Message)
-            .where(table.waiting, table.target == Target.THREAD, table.deployment_id == deployment_id)
-            .order_by(table.id)
-            .limit(1)
+    def _taken(self, uow: UnitOfWork, key: Any, wanted: Any, seen: dict[Any, tuple[int, str]]) -> set[Any]:  # noqa: ANN401 - columns of either table
+        """Take those that are as they were seen: since then another replica may have tried one, or posted it."""
+        if not seen:
+            return set()
+        table, connection = key.table, uow.session.connection()
+        due = select(key, table.c.attempts, table.c.ts).where(
+            key.in_(list(seen)), wanted, table.c.not_before <= uow.now
         )
-        first: Message = uow.session.scalars(query).one()
-        return first
-
-    def _locked(self, query: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's select, whichever rows it gives
-        return query if self._store.database.is_sqlite else query.with_for_update(skip_locked=True)
+        rows = connection.execute(due if self._store.database.is_sqlite else due.with_for_update(skip_locked=True))
+        taken = {name for name, attempts, ts in rows if seen[name] == (attempts, ts)}
+        values = {"attempts": table.c.attempts + 1, "not_before": uow.now + LEASE}
+        connection.execute(update(table).where(key.in_(list(taken))).values(**values))
+        return taken
 
     def card_sent(self, job: CardJob, ts: str, shown: str) -> None:
         """It shows the revision that was leased; it is still behind when there is a newer one."""
@@ -285,13 +136,16 @@ class OutboxRows:
             if old or code in UNSENDABLE or (code in HOPELESS and not for_all):
                 self._give_up(note, code)
 
-    def note_held(self, job: NoteJob, seconds: float) -> None:
-        """Slack said not to call for a while: the message was not tried."""
+    def notes_held(self, held: Sequence[tuple[NoteJob, float]]) -> None:
+        """Slack said not to call for so many seconds: these messages were not tried."""
+        note = update(MESSAGES).where(MESSAGES.c.id == bindparam("note"))
+        later = note.values(attempts=bindparam("tried"), not_before=bindparam("until"), error=RATE_LIMITED)
         with self._store.write() as uow:
-            note = uow.session.get(Message, job.id)
-            if note is not None:
-                note.attempts, note.error = job.attempts, RATE_LIMITED
-                note.not_before = uow.now + timedelta(seconds=seconds)
+            rows = [
+                {"note": job.id, "tried": job.attempts, "until": uow.now + timedelta(seconds=seconds)}
+                for job, seconds in held
+            ]
+            uow.session.connection().execute(later, rows)
 
     def note_undeliverable(self, job: NoteJob, code: str) -> None:
         """Nothing can deliver it any more: its address is used up, or refuses it."""
@@ -307,27 +161,6 @@ class OutboxRows:
         SENT.labels("given_up").inc()
         log.error("outbox.given_up", message=note.id, target=str(note.target), error=code)
         note.waiting, note.url = False, ""
-
-
-def _due_cards(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401 - a select of whichever columns
-    table = cast("Any", Card)
-    query = query.where(table.behind, table.not_before <= uow.now)
-    if quiet.updates:
-        query = query.where(table.ts == "")
-    if quiet.channels:
-        query = query.where(or_(table.ts != "", table.channel.not_in(sorted(quiet.channels))))
-    return query
-
-
-def _due_notes(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401 - a select of whichever columns
-    message, card = cast("Any", Message), cast("Any", Card)
-    query = query.where(message.waiting, message.not_before <= uow.now)
-    if quiet.channels:
-        there = sorted(quiet.channels)
-        replies = select(card.deployment_id).where(card.deployment_id == message.deployment_id, card.channel.in_(there))
-        private = message.target.in_([Target.RESPONSE, Target.EPHEMERAL])
-        query = query.where(or_(private, and_(message.channel.not_in(there), ~replies.exists())))
-    return query
 
 
 def depth(uow: UnitOfWork) -> int:
@@ -347,15 +180,3 @@ def failing(uow: UnitOfWork) -> dict[str, int]:
         for code, count in uow.session.execute(query).all():
             found[str(code)] = found.get(str(code), 0) + int(count)
     return found
-
-
-def _ahead(uow: UnitOfWork, deployment: Deployment) -> str:
-    if deployment.phase != Phase.QUEUED:
-        return ""
-    others = [one for one in uow.open_for(deployment.app, deployment.environment) if one.id != deployment.id]
-    before = [one for one in others if one.requested_at <= deployment.requested_at]
-    if not before:
-        return ""
-    first = before[0]
-    more = f" and {len(before) - 1} more" if len(before) > 1 else ""
-    return f"{first.version} (`{first.id}`){more} to end first"

@@ -25,7 +25,8 @@ from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
 from bot.sandbox.slack_model import DEPLOYMENTS, DEVELOPER, Message
 from bot.slack.outbox import Outbox
-from bot.slack.outbox_rows import BATCH, KEEP_FOR, OutboxRows, depth
+from bot.slack.outbox_look import BATCH
+from bot.slack.outbox_rows import KEEP_FOR, OutboxRows, depth
 from storage import models
 from storage.database import Database, sqlite_url
 from storage.models import Card, Deployment, Target

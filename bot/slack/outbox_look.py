@@ -1,0 +1,260 @@
+"""What the outbox would do next, worked out in a snapshot: which cards and messages are due, and what they say."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import structlog
+from sqlalchemy import and_, bindparam, or_, select, update
+
+from bot.slack.cards import CommitLink, SlackMessage, deployment_card
+from storage.models import Card, Deployment, Message, Target
+from storage.phases import Phase
+from storage.unit_of_work import UnitOfWork
+
+BATCH = 20
+POSTS = 4
+"""New cards in one round: Slack takes about one post a second and channel, and little more at once."""
+NEXT_REPLY = timedelta(seconds=1)
+"""How soon a reply is looked at again while the one before it is tried, perhaps by another replica."""
+MEND_FIRST = 60.0
+"""Seconds between tries where a person has to mend something: the bot's place in a channel, its rights, its token."""
+HOPELESS = frozenset(
+    {
+        "account_inactive",
+        "cant_update_message",
+        "channel_not_found",
+        "edit_window_closed",
+        "invalid_auth",
+        "is_archived",
+        "missing_scope",
+        "not_authed",
+        "not_in_channel",
+        "restricted_action",
+        "token_expired",
+        "token_revoked",
+    }
+)
+"""Errors that a person has to mend first: looked at again every minute."""
+CARDS, MESSAGES = (cast("Any", model).__table__ for model in (Card, Message))
+log = structlog.get_logger("outbox")
+
+
+@dataclass(frozen=True)
+class CardJob:
+    """A card to post (no `ts`) or to update."""
+
+    deployment_id: str
+    channel: str
+    ts: str
+    attempts: int
+    shown: str
+    requested_at: datetime
+    revision: int
+    message: SlackMessage
+
+
+@dataclass(frozen=True)
+class NoteJob:
+    """A message to send."""
+
+    id: int
+    target: Target
+    deployment_id: str
+    channel: str
+    user_id: str
+    thread_ts: str
+    url: str
+    attempts: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What Slack has asked not to be called for now: updates of cards, and posts to these channels."""
+
+    updates: bool
+    channels: frozenset[str]
+
+
+NOTHING_QUIET = Quiet(updates=False, channels=frozenset())
+
+
+@dataclass
+class Aside:
+    """What the look found that is no job. `put` writes it; done twice, or by two replicas, it is done once."""
+
+    nothing_to_show: list[str] = field(default_factory=list)
+    """Cards without a deployment."""
+    unreadable: list[str] = field(default_factory=list)
+    """Cards of rows that this version cannot read (written by a newer one, say): they must not hold up the others."""
+    named_anew: list[str] = field(default_factory=list)
+    """Cards that name a deployment ahead of theirs, which has ended."""
+    no_thread: list[int] = field(default_factory=list)
+    """Replies without a card to reply to."""
+    later: list[tuple[int, datetime, str]] = field(default_factory=list)
+    """Replies that wait for the card or for the reply before them: until when, and for which error."""
+
+    def __bool__(self) -> bool:
+        return any((self.nothing_to_show, self.unreadable, self.named_anew, self.no_thread, self.later))
+
+    def put(self, uow: UnitOfWork) -> None:
+        """Write it, in the transaction that leases."""
+        connection = uow.session.connection()
+        cards, key = update(CARDS), CARDS.c.deployment_id
+        due = CARDS.c.behind & (CARDS.c.not_before <= uow.now)
+        if self.nothing_to_show:
+            connection.execute(cards.where(key.in_(self.nothing_to_show)).values(behind=False))
+        if self.unreadable:
+            until = uow.now + timedelta(seconds=MEND_FIRST)
+            connection.execute(cards.where(key.in_(self.unreadable), due).values(not_before=until))
+        if self.named_anew:
+            connection.execute(cards.where(key.in_(self.named_anew)).values(behind=True))
+        if self.no_thread:
+            connection.execute(update(MESSAGES).where(MESSAGES.c.id.in_(self.no_thread)).values(waiting=False))
+        if self.later:
+            waits = update(MESSAGES).where(MESSAGES.c.id == bindparam("note"), MESSAGES.c.waiting)
+            connection.execute(
+                waits.values(not_before=bindparam("until"), error=bindparam("why")),
+                [{"note": note, "until": until, "why": why} for note, until, why in self.later],
+            )
+
+
+class Look:
+    """One look at what is due. Cards that Slack does not take now (`quiet`) are left alone."""
+
+    def __init__(self, uow: UnitOfWork, quiet: Quiet, commit_link: CommitLink) -> None:
+        self.aside = Aside()
+        self._uow = uow
+        self._quiet = quiet
+        self._commit_link = commit_link
+
+    def cards(self) -> list[CardJob]:
+        """The next updates and posts, those that wait longest first."""
+        table = cast("Any", Card)
+        due = due_cards(select(Card), self._uow, self._quiet).order_by(table.not_before)
+        updates = self._uow.session.scalars(due.where(table.ts != "").limit(BATCH)).all()
+        posts = self._uow.session.scalars(due.where(table.ts == "").limit(POSTS)).all()
+        shown = self._deployments([card.deployment_id for card in (*updates, *posts)])
+        jobs = []
+        for card in (*updates, *posts):
+            deployment = shown.get(card.deployment_id)
+            if deployment is None:
+                self.aside.nothing_to_show.append(card.deployment_id)
+                continue
+            try:
+                jobs.append(self._job(card, deployment))
+            except (ValueError, LookupError, TypeError):
+                log.exception("outbox.card_unreadable", deployment=card.deployment_id)
+                self.aside.unreadable.append(card.deployment_id)
+        return jobs
+
+    def _deployments(self, ids: Sequence[str]) -> Mapping[str, Deployment]:
+        if not ids:
+            return {}
+        query = select(Deployment).where(cast("Any", Deployment).id.in_(ids))
+        return {row.id: row for row in self._uow.session.scalars(query)}
+
+    def _job(self, card: Card, deployment: Deployment) -> CardJob:
+        if Phase(deployment.phase).ended:
+            waiting = self._uow.waiting_for(deployment.app, deployment.environment)
+            self.aside.named_anew += [other.id for other in waiting if other.phase is Phase.QUEUED]
+        return CardJob(
+            card.deployment_id,
+            card.channel,
+            card.ts,
+            card.attempts,
+            card.shown,
+            deployment.requested_at,
+            deployment.revision,
+            deployment_card(deployment, self._commit_link, ahead=self._ahead(deployment)),
+        )
+
+    def _ahead(self, deployment: Deployment) -> str:
+        if deployment.phase != Phase.QUEUED:
+            return ""
+        waiting = self._uow.waiting_for(deployment.app, deployment.environment)
+        before = [one for one in waiting if one.id != deployment.id and one.requested_at <= deployment.requested_at]
+        if not before:
+            return ""
+        first = before[0]
+        more = f" and {len(before) - 1} more" if len(before) > 1 else ""
+        return f"{first.version} (`{first.id}`){more} to end first"
+
+    def notes(self) -> list[NoteJob]:
+        """The next messages. Replies keep their order: one waits for the one before it, wherever that is tried."""
+        table = cast("Any", Message)
+        query = due_notes(select(Message), self._uow, self._quiet).order_by(table.not_before, table.id).limit(BATCH)
+        jobs: list[NoteJob] = []
+        for note in self._uow.session.scalars(query):
+            thread, channel = note.thread_ts, note.channel
+            if note.target == Target.THREAD:
+                first = self._first_in_thread(note.deployment_id)
+                if first.id != note.id and any(job.id == first.id for job in jobs):
+                    continue  # due again as soon as the one before it is sent, in the next round
+                if first.id != note.id:
+                    soon = self._uow.now + NEXT_REPLY
+                    self._later(note, max(first.not_before, soon) if first.error else soon, note.error)
+                    continue
+                card = self._uow.session.get(Card, note.deployment_id)
+                if card is None:
+                    self.aside.no_thread.append(note.id or 0)
+                    continue
+                if not card.ts:  # the card first
+                    wait = MEND_FIRST if card.error in HOPELESS else 0.5
+                    self._later(note, self._uow.now + timedelta(seconds=wait), card.error)
+                    continue
+                thread, channel = card.ts, card.channel
+            jobs.append(
+                NoteJob(
+                    note.id or 0,
+                    Target(note.target),
+                    note.deployment_id,
+                    channel,
+                    note.user_id,
+                    thread,
+                    note.url,
+                    note.attempts,
+                    json.loads(note.body),
+                )
+            )
+        return jobs
+
+    def _later(self, note: Message, until: datetime, error: str) -> None:
+        self.aside.later.append((note.id or 0, until, error))
+
+    def _first_in_thread(self, deployment_id: str) -> Message:
+        table = cast("Any", Message)
+        query = (
+            select(Message)
+            .where(table.waiting, table.target == Target.THREAD, table.deployment_id == deployment_id)
+            .order_by(table.id)
+            .limit(1)
+        )
+        first: Message = self._uow.session.scalars(query).one()
+        return first
+
+
+def due_cards(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401 - a select of whichever columns
+    """The query, of the cards that are due now."""
+    table = cast("Any", Card)
+    query = query.where(table.behind, table.not_before <= uow.now)
+    if quiet.updates:
+        query = query.where(table.ts == "")
+    if quiet.channels:
+        query = query.where(or_(table.ts != "", table.channel.not_in(sorted(quiet.channels))))
+    return query
+
+
+def due_notes(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401 - a select of whichever columns
+    """The query, of the messages that are due now."""
+    message, card = cast("Any", Message), cast("Any", Card)
+    query = query.where(message.waiting, message.not_before <= uow.now)
+    if quiet.channels:
+        there = sorted(quiet.channels)
+        replies = select(card.deployment_id).where(card.deployment_id == message.deployment_id, card.channel.in_(there))
+        private = message.target.in_([Target.RESPONSE, Target.EPHEMERAL])
+        query = query.where(or_(private, and_(message.channel.not_in(there), ~replies.exists())))
+    return query
