@@ -25,7 +25,7 @@ from bot.sandbox.github_api_repository import RepositoryCalls
 from bot.sandbox.github_app import App, Apps
 from bot.sandbox.github_git import Bare
 from bot.sandbox.github_http import Edge, Limits
-from bot.sandbox.github_json import Places
+from bot.sandbox.github_json_people import Places
 from bot.sandbox.github_merge import Method, mergeable_state
 from bot.sandbox.github_model import (
     Account,

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from bot.sandbox.github_http import Answer, Call, Route
-from bot.sandbox.github_json import node
+from bot.sandbox.github_json_people import node
 from bot.sandbox.github_model import Account, GitHubError, Grant, Json, Kind, Role, not_found, stamp
 from bot.sandbox.github_state import State
 

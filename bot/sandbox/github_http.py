@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bot.sandbox.github_json import Places
 from bot.sandbox.github_json_git import GitRender
+from bot.sandbox.github_json_people import Places
 from bot.sandbox.github_model import Account, GitHubError, Grant, Json, Role, invalid, not_found
 from bot.sandbox.github_state import State
 

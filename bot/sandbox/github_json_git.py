@@ -3,7 +3,8 @@
 from urllib.parse import quote
 
 from bot.sandbox.github_git import CommitInfo, Entry, FileChange, Ident, when
-from bot.sandbox.github_json import Render, node
+from bot.sandbox.github_json import Render
+from bot.sandbox.github_json_people import node
 from bot.sandbox.github_model import CheckRun, Json, Rules, RuleSource, Status, stamp
 
 

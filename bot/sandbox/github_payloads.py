@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.sandbox.github_git import EMPTY_TREE, NOTHING, CommitInfo
-from bot.sandbox.github_json import Places, node
 from bot.sandbox.github_json_git import GitRender
+from bot.sandbox.github_json_people import Places, node
 from bot.sandbox.github_model import Comment, Json, Pull, Review, Status, stamp
 from bot.sandbox.github_state import State
 from bot.sandbox.github_webhooks import Webhooks
@@ -158,6 +158,8 @@ class Events:
             # A push carries its repository in an older form: moments in seconds, and the organization by name.
             moment = int(self.state.created.timestamp())
             payload["repository"] |= {"created_at": moment, "pushed_at": moment, "organization": self.state.owner}
+            owner = self.state.account(self.state.owner)
+            payload["repository"]["owner"] |= {"name": owner.name, "email": owner.email or None}
             payload["repository"] |= {"stargazers": 0, "master_branch": self.state.settings.default_branch}
         if self.installation is not None:
             payload["installation"] = {"id": self.installation, "node_id": node("I", self.installation)}

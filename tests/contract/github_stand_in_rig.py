@@ -4,10 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bot.sandbox.git_http import GitServer
 from bot.sandbox.github import BOT, GitHub, Role
@@ -18,6 +22,23 @@ TOKEN = "ghp_canary0123456789"
 REPOSITORY = "company/infra"
 FILE = "environments/production/kustomization.yaml"
 REST = f"/repos/{REPOSITORY}"
+
+
+@cache
+def _private_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def app_key() -> bytes:
+    """The App's public key, PEM."""
+    return _private_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def app_token(issuer: int, now: datetime, *, seconds: int = 540, key: rsa.RSAPrivateKey | None = None) -> str:
+    """What an App says of itself, signed with its key unless another is given."""
+    at = int(now.timestamp())
+    claims = {"iss": str(issuer), "iat": at - 60, "exp": at + seconds}
+    return jwt.encode(claims, key or _private_key(), algorithm="RS256")
 
 
 @dataclass

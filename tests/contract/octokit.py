@@ -28,8 +28,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 VARIABLE = "LOCKTENDER_OCTOKIT"
 _ROOT = "urn:github"
+_OPTIONAL = {".installation", ".organization", ".enterprise"}  # they depend on who listens
 # What any call may be answered with, whether its description says so or not.
-_ANYWHERE = {"304", "401", "403", "404", "429", "500", "502", "503"}
+_ANYWHERE = {"304", "401", "403", "404", "422", "429", "500", "502", "503"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ class Octokit:
         responses = operation["responses"]
         told = responses.get(str(exchange.status))
         if told is None:
-            return [] if str(exchange.status) in _ANYWHERE else [f"status {exchange.status} is not described"]
+            known = str(exchange.status) in _ANYWHERE
+            return _refusal_faults(exchange) if known else [f"status {exchange.status} is not described"]
         content = self._follow(told).get("content", {}).get("application/json")
         if content is None:
             empty = exchange.answered is None or exchange.status >= 400
@@ -150,7 +152,10 @@ class Octokit:
         schema = {"$ref": f"{_ROOT}#/components/schemas/{name}"}
         examples = self._examples[event]
         same = [one for one in examples if one.get("action") == action] or examples
-        missing = sorted(set.intersection(*(_shape(one) for one in same)) - _shape(payload))
+        have = _shape(payload)
+        everywhere = {path for path in set.intersection(*map(_shape, same)) - _OPTIONAL if not path.endswith("{}")}
+        # What would be inside of a null or an empty list is not missed.
+        missing = sorted(path for path in everywhere - have if f"{path.rpartition('.')[0]}{{}}" in have)
         return [
             *self._invalid(schema, payload, "payload"),
             *(f"{path} is in every example of {event} {action} and not here" for path in missing),
@@ -197,6 +202,13 @@ def _parsed(body: bytes | bytearray) -> Any:
         return body.decode(errors="replace")
 
 
+def _refusal_faults(exchange: Exchange) -> list[str]:
+    """Every refusal has a message and says where to read more; 304 has no body."""
+    told = exchange.answered if isinstance(exchange.answered, dict) else {}
+    missing = {"message", "documentation_url"} - told.keys() if exchange.status >= 400 else set()
+    return [f"{exchange.status} without {key}" for key in sorted(missing)]
+
+
 def _pattern(path: str) -> Any:
     parts = [".+" if part in {"{path}", "{ref}", "{branch}", "{basehead}"} else None for part in path.split("/")]
     segments = [
@@ -231,10 +243,10 @@ def _absolute(schema: Any) -> Any:
 
 
 def _shape(value: Any, path: str = "") -> set[str]:
-    """Where there is a key, with its place; lists are looked at by their first item, nulls are not looked into."""
+    """The places of keys, `.a.b` is b in a, and of objects, `.a{}`; lists are told by their first item."""
     if isinstance(value, Mapping):
         inner = (_shape(item, f"{path}.{key}") for key, item in value.items())
-        return {f"{path}.{key}" for key in value}.union(*inner)
+        return {f"{path}{{}}", *(f"{path}.{key}" for key in value)}.union(*inner)
     if isinstance(value, list) and value:
         return _shape(value[0], f"{path}[]")
     return set()
