@@ -135,9 +135,9 @@ class GitHubRig:
             host.close()
         self.github.__exit__(kind, error, at)
 
-    def client(self, login: Token | AppKey) -> GitHubHost:
+    def client(self, login: Token | AppKey, repository: str = REPOSITORY) -> GitHubHost:
         """Another client."""
-        self._hosts.append(GitHubHost(REPOSITORY, api_url=self.url, login=login, timeout=5.0, clock=self.clock))
+        self._hosts.append(GitHubHost(repository, api_url=self.url, login=login, timeout=5.0, clock=self.clock))
         return self._hosts[-1]
 
     def count(self, method: str, part: str = "") -> int:

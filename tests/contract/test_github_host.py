@@ -4,6 +4,7 @@ Leaves out errors that the stand-in does not make: `test_github_host_trouble.py`
 merges: `test_github_host_wants.py`.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -228,6 +229,22 @@ def test_a_long_description_is_cut(rig: GitHubRig) -> None:
 def test_a_status_on_a_commit_that_is_not_there_is_refused(rig: GitHubRig) -> None:
     fault = refusal(lambda: rig.host.ensure_status("f" * 40, StatusState.SUCCESS, "x"))
     assert fault.reason is ReasonCode.HOST_REFUSED
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_the_secondary_limit_is_waited_for(rig: GitHubRig, status: int) -> None:
+    rig.github.limits.strike(1, retry_after=7, status=status)
+    fault = retry(lambda: rig.host.ensure_pull_request(DRAFT))
+    assert (fault.reason, fault.after) == (ReasonCode.HOST_RATE_LIMITED, 7.0)
+    assert rig.host.ensure_pull_request(DRAFT).number
+
+
+def test_the_hourly_limit_is_waited_for_until_it_is_over(rig: GitHubRig) -> None:
+    rig.clock.now = datetime.now(UTC).timestamp()
+    rig.github.limits.exhaust(datetime.now(UTC) + timedelta(minutes=10))
+    fault = retry(lambda: rig.host.reviews(1))
+    assert fault.reason is ReasonCode.HOST_RATE_LIMITED
+    assert 590 < fault.after <= 600
 
 
 # ---------------------------------------------------------------- comments and closing
@@ -483,6 +500,25 @@ def test_an_apps_token_that_was_revoked_is_replaced(rig: GitHubRig, app_host: Ca
     rig.github.revoke(host.token())
     assert host.ensure_pull_request(DRAFT).number
     assert len(rig.github.installation_tokens()) == 2
+
+
+def test_an_app_that_is_not_installed_says_so(rig: GitHubRig, app_host: Callable[[], GitHubHost]) -> None:
+    rig.github.faults.add(Fault("GET", r"/installation$", Misbehaviour.REFUSE, status=404))
+    assert retry(app_host().token).reason is ReasonCode.HOST_UNREACHABLE  # somebody's 404, but not GitHub's
+    fault = refusal(rig.client(AppKey("77", rig.root / "app.pem"), "company/elsewhere").token)
+    assert fault.reason is ReasonCode.HOST_CREDENTIALS
+    assert "not installed on `company/elsewhere`" in fault.what
+
+
+def test_an_apps_token_is_not_logged(
+    rig: GitHubRig, app_host: Callable[[], GitHubHost], caplog: pytest.LogCaptureFixture
+) -> None:
+    """PyGithub logs whole answers at the level DEBUG, and here the answer is the token."""
+    caplog.set_level(logging.DEBUG)
+    host = app_host()
+    host.ensure_pull_request(DRAFT)
+    assert host.token() == rig.github.installation_tokens()[0]
+    assert host.token() not in caplog.text
 
 
 def test_an_app_with_a_wrong_key_is_a_matter_of_credentials(rig: GitHubRig, tmp_path: Path) -> None:

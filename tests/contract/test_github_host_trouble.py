@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from bot.integrations.github import GitHubHost, Token
-from commands.ports import MergeRequest, PullRequestDraft, StatusState
+from commands.ports import MergeRequest, PullRequestDraft, PullState, StatusState
 from commands.reasons import Fault, ReasonCode, Refused, Retry
 from tests.contract.github_rig import (
     HEAD,
@@ -568,6 +568,22 @@ def test_reviews_without_a_person_or_a_commit_are_read() -> None:
         found = odd.host.reviews(7)
         assert [(one.id, one.login, one.commit_sha) for one in found] == [(1, "bob", ""), (2, "", "")]
         assert found[0].at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_who_closed_a_pull_request_is_read_from_its_issue() -> None:
+    def answer(request: Request) -> Response:
+        if request.url.path.endswith("/issues/7"):
+            return JSONResponse({"closed_by": {"login": "Alice"}})
+        return JSONResponse(pull(state="closed"))
+
+    with odd_github(answer) as odd:
+        found = odd.host.pull_request(7)
+        assert (found.state, found.ended_by, found.merge_sha) == (PullState.CLOSED, "alice", "")
+
+
+def test_an_open_one_has_no_merge_commit_though_github_tells_a_trial_one() -> None:
+    with odd_github(always(lambda: JSONResponse(pull()))) as odd:
+        assert odd.host.pull_request(7).merge_sha == ""
 
 
 def test_every_fault_is_one_of_the_ports() -> None:

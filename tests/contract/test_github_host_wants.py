@@ -259,6 +259,46 @@ def test_checks_that_nobody_requires_do_not_hold_it_back(state: str) -> None:
         assert odd.host.mergeability(7).verdict is MergeVerdict.READY
 
 
+UPDATE_RULE = {
+    "requiredApprovingReviewCount": 1,
+    "requiresCodeOwnerReviews": False,
+    "requiresConversationResolution": False,
+    "requiresSignatures": False,
+    "requiredStatusCheckContexts": ["ci/validate", "locktender/approval"],
+}
+
+
+@pytest.mark.parametrize(("prefix", "place"), [("", "/graphql"), ("/api/v3", "/api/graphql")])
+def test_a_protection_that_only_administrators_read_is_seen_by_graphql(prefix: str, place: str) -> None:
+    def answer(request: Request) -> Response:
+        path = request.url.path
+        if path == place:
+            return JSONResponse({"data": {"repository": {"ref": {"refUpdateRule": UPDATE_RULE}}}})
+        if path.endswith("/pulls/7"):
+            return JSONResponse(pull(mergeable_state="blocked"))
+        if path.endswith("/branches/main") and "rules" not in path:
+            return JSONResponse({"protected": True, "protection": {"enabled": True}})
+        return JSONResponse([]) if path.endswith(("/reviews", "/rules/branches/main")) else said(404, "Not Found")
+
+    with odd_github(answer, prefix=prefix) as odd:
+        found = odd.host.mergeability(7)
+        assert found.wants == (ONE_REVIEW, "The check `ci/validate` has not passed (not reported yet).")
+
+
+@pytest.mark.parametrize("told", [{"data": None, "errors": [{"type": "RATE_LIMITED"}]}, {}, {"data": {}}])
+def test_what_graphql_does_not_show_is_left_out(told: dict[str, Any]) -> None:
+    def answer(request: Request) -> Response:
+        if request.url.path == "/graphql":
+            return JSONResponse(told)
+        if request.url.path.endswith("/repos/company/infra/branches/main"):
+            return JSONResponse({"protected": True, "protection": {"enabled": True}})
+        return blocked_by()(request)
+
+    with odd_github(answer) as odd:
+        assert odd.host.mergeability(7).verdict is MergeVerdict.BLOCKED
+        assert ("POST", "/graphql") in odd.calls
+
+
 def test_what_may_not_be_read_is_left_out() -> None:
     """Neither rules, reviews nor checks: still an answer, and no fault."""
 

@@ -251,6 +251,53 @@ class Branch(Answer):
     protection: ProtectionSummary = ProtectionSummary()
 
 
+class UpdateRule(Answer):
+    """What GraphQL shows of a classic branch protection to those who may not administer the repository."""
+
+    reviews: int | None = Field(default=None, alias="requiredApprovingReviewCount")
+    code_owners: bool = Field(default=False, alias="requiresCodeOwnerReviews")
+    conversations: bool = Field(default=False, alias="requiresConversationResolution")
+    signatures: bool = Field(default=False, alias="requiresSignatures")
+    checks: tuple[str | None, ...] | None = Field(default=None, alias="requiredStatusCheckContexts")
+
+
+class _Ref(Answer):
+    rule: UpdateRule | None = Field(default=None, alias="refUpdateRule")
+
+
+class _RefOf(Answer):
+    ref: _Ref | None = None
+
+
+class _Data(Answer):
+    repository: _RefOf | None = None
+
+
+class UpdateRules(Answer):
+    """GraphQL's answer to `UPDATE_RULE`. A question that is refused is answered 200 without data."""
+
+    data: _Data | None = None
+
+    def rule(self) -> UpdateRule | None:
+        """The rule, when there is one to be seen."""
+        ref = self.data.repository.ref if self.data and self.data.repository else None
+        return ref.rule if ref else None
+
+
+UPDATE_RULE = """
+query ($owner: String!, $name: String!, $ref: String!) {
+  repository(owner: $owner, name: $name) {
+    ref(qualifiedName: $ref) {
+      refUpdateRule {
+        requiredApprovingReviewCount requiresCodeOwnerReviews requiresConversationResolution requiresSignatures
+        requiredStatusCheckContexts
+      }
+    }
+  }
+}
+"""
+
+
 class Installation(Answer):
     """The installation of a GitHub App."""
 

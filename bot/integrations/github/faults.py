@@ -20,7 +20,7 @@ LONGEST_WAIT = 3600.0
 _RATE_LIMIT = re.compile(
     r"rate limit|abuse detection|submitted too quickly|wait a few minutes|again later", re.IGNORECASE
 )
-_READ_ONLY = re.compile(r"archived|read-only|disabled|suspended|maintenance", re.IGNORECASE)
+_READ_ONLY = re.compile(r"archived|read-only|maintenance|access blocked", re.IGNORECASE)
 _NO_COMMITS = re.compile(r"no commits between", re.IGNORECASE)
 _EXISTS = re.compile(r"already exists", re.IGNORECASE)
 _RACE = re.compile(

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from github.Auth import AppAuth
 
 from bot.integrations.github.answers import Installation, InstallationToken
@@ -136,16 +138,18 @@ class _SignedTokens:
     def token(self) -> str:
         """A new one each time: it costs a millisecond and is asked for once an hour."""
         try:
-            text = self._key.private_key_file.read_text("ascii")
-            return AppAuth(self._key.app_id, text).create_jwt(_JWT_SECONDS)
-        except (OSError, ValueError, TypeError, AssertionError, jwt.PyJWTError):
-            # Their texts are not repeated: some quote the key.
+            pem = self._key.private_key_file.read_bytes()
+            usable = isinstance(load_pem_private_key(pem, None), RSAPrivateKey) and bool(self._key.app_id)
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+            usable = False  # Their texts are not repeated: some quote the key.
+        if not usable:
             raise Refused(
                 ReasonCode.NOT_CONFIGURED,
                 "The private key of the GitHub App cannot be used.",
                 "Ask an operator to check that GITHUB_APP_PRIVATE_KEY_FILE is the .pem file that GitHub made, that the "
                 "bot may read it, and that GITHUB_APP_ID is set.",
-            ) from None
+            )
+        return AppAuth(self._key.app_id, pem.decode("ascii", "replace")).create_jwt(_JWT_SECONDS)
 
     def renew(self, refused: str) -> bool:
         """Another would be refused the same."""

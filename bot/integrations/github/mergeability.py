@@ -1,7 +1,7 @@
 """Reads why GitHub holds a pull request back: rules, reviews, checks and code owners, each as far as the bot may.
 
 https://docs.github.com/en/rest/repos/rules#get-rules-for-a-branch may be read by all who can read the repository, a
-classic branch protection only by those who administer it: without that its checks are known, its reviews are not.
+classic branch protection only by those who administer it. Others see the checks, and by GraphQL most of the rest.
 """
 
 import base64
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from bot.integrations.github import wants
 from bot.integrations.github.answers import (
+    UPDATE_RULE,
     Access,
     Answer,
     Branch,
@@ -23,6 +24,8 @@ from bot.integrations.github.answers import (
     Rule,
     Status,
     Statuses,
+    UpdateRule,
+    UpdateRules,
 )
 from bot.integrations.github.codeowners import PLACES, owned
 from bot.integrations.github.names import Repository, quoted
@@ -46,7 +49,7 @@ class Inspector:
         reviews: Callable[[int], tuple[Review, ...]],
         members: Callable[[str], frozenset[str] | None],
     ) -> None:
-        self._wire, self._path = wire, repository.path
+        self._wire, self._repository, self._path = wire, repository, repository.path
         self._reviews, self._members = reviews, members
 
     def look(self, pull: Pull) -> Mergeability:
@@ -76,8 +79,18 @@ class Inspector:
         if branch is None or not branch.protected or not branch.protection.enabled:
             return found if branch else wants.together(found, Rules(whole=False))
         protection = self._optional(Protection, f"{branch_path}/protection", "administration to read")
-        classic = wants.of_protection(protection) if protection else wants.of_summary(branch)
-        return wants.together(found, classic)
+        if protection:
+            return wants.together(found, wants.of_protection(protection))
+        rule = self._update_rule(base)
+        seen = wants.of_update_rule(rule) if rule else Rules(whole=False)
+        return wants.together(found, wants.together(seen, wants.of_summary(branch)))
+
+    def _update_rule(self, base: str) -> UpdateRule | None:
+        ref = {"owner": self._repository.owner, "name": self._repository.name, "ref": f"refs/heads/{base}"}
+        try:
+            return self._wire.query(UpdateRules, UPDATE_RULE, ref, need="contents to read").rule()
+        except Refused:
+            return None
 
     def _verdicts(self, pull: Pull) -> tuple[frozenset[str], tuple[str, ...], bool]:
         """Who approved and who asked for changes, by everyone's last word, and whether the head itself was approved."""

@@ -65,6 +65,11 @@ def api_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def graphql_url(api: str) -> str:
+    """Where GraphQL is: beside `/api/v3` on a GitHub server, below the API's root on github.com."""
+    return f"{api.removesuffix('/v3')}/graphql"
+
+
 def is_loopback(api: str) -> bool:
     """True when the API is on this very machine."""
     return urlsplit(api).hostname in _LOOPBACK

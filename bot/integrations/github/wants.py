@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from bot.integrations.github.answers import Branch, CheckRun, Protection, Pull, Rule, Status
+from bot.integrations.github.answers import Branch, CheckRun, Protection, Pull, Rule, Status, UpdateRule
 from bot.integrations.github.codeowners import Owned
 from commands.ports import Mergeability, MergeVerdict
 
@@ -188,8 +188,20 @@ def of_protection(protection: Protection) -> Rules:
     )
 
 
+def of_update_rule(rule: UpdateRule) -> Rules:
+    """What those who may not administer the repository see of a classic branch protection: not all of it."""
+    switches = {"conversations": rule.conversations, "required_signatures": rule.signatures}
+    return Rules(
+        reviews=rule.reviews or 0,
+        code_owners=rule.code_owners,
+        checks=tuple(one for one in rule.checks or () if one),
+        others=tuple(name for name, enabled in switches.items() if enabled),
+        whole=False,
+    )
+
+
 def of_summary(branch: Branch) -> Rules:
-    """What everyone may read of a classic branch protection: its checks."""
+    """What REST shows everyone of a classic branch protection: its checks."""
     checks = branch.protection.required_status_checks
     return Rules(checks=checks.contexts if checks else (), whole=False)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from bot.integrations.github import names
 from bot.integrations.github.answers import Answer, Trouble
 from bot.integrations.github.connection import PER_PAGE, Client
 from bot.integrations.github.faults import AnsweredError, Reply, answered, judged, strange
@@ -66,6 +67,10 @@ class Wire:
     def send(self, kind: type[T], method: str, path: str, body: Body, *, need: str) -> T:
         """Ask for a change. A Retry may mean that it was made."""
         return self._parse(kind, self._exchange(method, path, {}, body, need)[1])
+
+    def query(self, kind: type[T], text: str, variables: Mapping[str, str], *, need: str) -> T:
+        """Ask GraphQL, for the little that REST does not tell."""
+        return self.send(kind, "POST", names.graphql_url(self._api), {"query": text, "variables": variables}, need=need)
 
     def items(self, kind: type[T], path: str, *, need: str, query: Mapping[str, str] | None = None) -> Iterator[T]:
         """Everything in a list, page after page."""
