@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from commands.catalogue import Catalogue
 from commands.lock_words import sentence
 from commands.requests import Asker
-from commands.scopes import scope_of
 from storage.models import Lock, Target
 from storage.unit_of_work import BOT, AuditEntry, Note, UnitOfWork
 
@@ -54,11 +53,6 @@ def record(uow: UnitOfWork, known: Catalogue | None, lock: Lock, act: Act, text:
     if channel:
         key = f"lock:{lock.id}:{act.verb}" + (f":{row.seq}" if act.verb == "extend" else "")
         uow.send(Note(key, Target.CHANNEL, {"text": sentence(text)}, channel=channel))
-
-
-def waiting_text(lock: Lock) -> str:
-    """What an end of it means for those that waited."""
-    return f"What waited for {scope_of(lock).name} goes on, unless something else stops it."
 
 
 def _channel(known: Catalogue | None, lock: Lock) -> str:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from commands.requests import outside
 
 _LONGEST_QUOTE = 200
+GOES_ON = "What waited goes on by itself, unless something else stops it."
 
 
 def clock(at: datetime) -> str:

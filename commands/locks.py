@@ -9,8 +9,8 @@ from commands.catalogue import Catalogue
 from commands.deploy import ago
 from commands.desk import answer_once
 from commands.facts import Facts
-from commands.lock_record import Act, record, waiting_text
-from commands.lock_words import because, until
+from commands.lock_record import Act, record
+from commands.lock_words import GOES_ON, because, until
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Row, listed, mention
 from commands.scopes import Scope, scope_of
@@ -108,7 +108,7 @@ def expire(store: Store, facts: Facts) -> int:
             locks.lift(uow, one, BOT)
             text = (
                 f"The {one.kind} on {scope_of(one).name} that {mention(one.owner)} set is over{because(one.reason)}. "
-                f"{waiting_text(one)}"
+                f"{GOES_ON}"
             )
             record(uow, facts.in_force.catalogue, one, Act("expire"), text)
         return len(over)
@@ -222,13 +222,11 @@ def _lift(
         locks.lift(uow, one, asker.user_id)
         mine = one.owner == asker.user_id
         whose = f"their own {one.kind} on {scope_of(one).name}" if mine else _whose(uow, one)
-        text = f"{mention(asker.user_id)} ended {whose}{because(request.reason)}. {waiting_text(one)}"
+        text = f"{mention(asker.user_id)} ended {whose}{because(request.reason)}. {GOES_ON}"
         record(uow, known, one, Act("lift", asker, why=request.reason), text)
     ended = " and ".join(_whose(uow, one) for one in found)
     others = [Row(f"Still in force: {_summary(one)}") for one in _meeting(uow, scope)]
-    return Answer(
-        ReasonCode.ACCEPTED, f"You ended {ended}.", f"{waiting_text(found[0])} The channel was told.", tuple(others)
-    )
+    return Answer(ReasonCode.ACCEPTED, f"You ended {ended}.", f"{GOES_ON} The channel was told.", tuple(others))
 
 
 def _whose(uow: UnitOfWork, one: Lock) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from commands import policy, requests, scopes
-from commands.blocks import blocks
+from commands.blocks import BlockKind, blocks
 from commands.catalogue import App, Catalogue, Environment
 from commands.catalogue import Kind as Name
 from commands.desk import answer_once
@@ -15,6 +15,7 @@ from commands.queue import MOST_ROWS, Place, line, places
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Row, listed, mention, typed
 from commands.scopes import Scope
+from commands.times import spoken
 from commands.why_review import ReviewTold, review_told
 from storage import gate, locks
 from storage.models import Deployment, Kind
@@ -24,6 +25,7 @@ from storage.unit_of_work import Store, UnitOfWork
 _ID = re.compile(r"[0-9a-z]{3,32}")
 _USAGE = "`/deploy why ID`, or `/deploy why my-application production`"
 _MOST_AHEAD = 5
+_PASSED_BY_BREAK_GLASS = frozenset({BlockKind.LOCK, BlockKind.FREEZE, BlockKind.WINDOW, BlockKind.HOLD})
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,10 @@ def _waits_for(uow: UnitOfWork, facts: Facts, one: Deployment, review: ReviewTol
     """Its review, what blocks it and what is ahead of it; of the others of its change set too, which starts whole."""
     in_force = locks.in_force(uow, uow.now)
     rows = list(review.rows) if review else []
-    rows += [Row(block.what, block.next_step) for block in blocks(one, in_force, facts.in_force, uow.now)]
+    mine = blocks(one, in_force, facts.in_force, uow.now)
+    rows += [Row(block.what, block.next_step) for block in mine]
+    if one.phase == Phase.AWAITING_APPROVAL or any(block.kind in _PASSED_BY_BREAK_GLASS for block in mine):
+        rows += _break_glass(facts, one)
     together = [other for other in gate.members(uow, one.change_id) if other.id != one.id and other.phase == one.phase]
     for other in together:
         rows += [
@@ -99,6 +104,21 @@ def _waits_for(uow: UnitOfWork, facts: Facts, one: Deployment, review: ReviewTol
     for member in (one, *together):
         rows += _ahead(uow, facts, member, unit)
     return tuple(dict.fromkeys(rows))
+
+
+def _break_glass(facts: Facts, one: Deployment) -> list[Row]:
+    """Who may go past what waits, where the catalogue lets anybody; nothing to say of one that does so already."""
+    known = facts.in_force.catalogue
+    environment = known.environment(one.environment) if known else None
+    rule = environment.break_glass if environment else None
+    if rule is None or one.break_glass:
+        return []
+    return [
+        Row(
+            f"In an emergency a member of {listed(rule.groups)} can ask again with `--break-glass --reason TEXT`.",
+            f"Everybody is told at once, and a second person has to review it within {spoken(rule.review_within)}.",
+        )
+    ]
 
 
 def _ahead(uow: UnitOfWork, facts: Facts, one: Deployment, unit: set[str]) -> list[Row]:

@@ -127,6 +127,17 @@ def test_what_is_ahead_is_told_in_order_but_not_what_holds_nobody_up(store: Stor
     assert not any(one in texts for one in ("later00001", "review0001", "newer00001", "elsewhere1"))
 
 
+def test_whoever_may_break_the_glass_is_named_where_somebody_may(store: Store) -> None:
+    text = OPEN_TO_ALL.replace("required: 2,", "required: 1,").replace(
+        "    change: pull-request\n", "    change: pull-request\n    break_glass: {from: [platform-team]}\n"
+    )
+    put(store, "waiting001", not_before=NOW + HOUR)
+    assert len(ask(store, "waiting001", text=text).rows) == 1  # the time that was asked for is kept all the same
+    accepted(locked(store, "production"))
+    assert "platform-team` can ask again with `--break-glass" in told(ask(store, "waiting001", text=text))
+    assert "--break-glass" not in told(ask(store, "waiting001"))
+
+
 def test_a_long_queue_is_counted(store: Store) -> None:
     for number in range(8):
         put(store, f"before{number:04}", requested_at=NOW - HOUR)
