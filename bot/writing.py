@@ -24,6 +24,7 @@ from commands.ports import (
 from commands.reasons import ReasonCode, Refused, Retry, Unknown
 from commands.requests import listed
 from storage.models import Deployment, Kind
+from storage.unit_of_work import BOT
 
 MOST_DIFF_LINES = 60
 
@@ -113,6 +114,12 @@ class Writing:
         digest = row.digest or ("" if row.restore_commit else self._digest(known, app, row.version))
         return Wanted(app, environment, row.version, digest, row.restore_commit, row.exact)
 
+    def author(self, row: Deployment) -> CommitAuthor:
+        """Who asked, as a commit's author."""
+        if row.requested_by == BOT:
+            return CommitAuthor("Locktender", "locktender@localhost")
+        return author_of(self._people.person(row.team_id, row.requested_by))
+
     def content(self, tree: Tree, known: Catalogue, wanted: Wanted) -> Content:
         """What becomes of a tree."""
         return self._contents.of(tree, known, wanted)
@@ -163,7 +170,7 @@ class Writing:
     def ensure(self, row: Deployment, known: Catalogue, app: App, environment: Environment) -> Written:
         """Commit the change exactly once. When git says it already, the head is the commit."""
         wanted = Wanted(app, environment, row.version, row.digest, row.restore_commit, row.exact)
-        author = author_of(self._people.person(row.team_id, row.requested_by))
+        author = self.author(row)
         request = CommitRequest(
             deployment_id=row.id,
             subject=subject(row),
@@ -189,6 +196,13 @@ class Writing:
         difference, images = self._told(known, wanted, row, commit.parent)
         story = f"Committed `{commit.sha[:12]}` by {author.name}: {difference.summary}."
         return Written(commit.sha, commit.parent, commit.tries, story, difference.text, images)
+
+    def merged(
+        self, row: Deployment, known: Catalogue, app: App, environment: Environment, commit: str, parent: str
+    ) -> Written:
+        """What a merge that is on the branch means for one deployment of it."""
+        images = self._images_said(known, app, environment, row, commit)
+        return Written(commit, parent, 1, f"Merged `{commit[:12]}`.", "", images)
 
     def _told(
         self, known: Catalogue, wanted: Wanted, row: Deployment, parent: str

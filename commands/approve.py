@@ -180,8 +180,13 @@ def voices(uow: UnitOfWork, known: Catalogue, facts: Facts, change: Change) -> t
 
 
 def record_approval(uow: UnitOfWork, change: Change, approval: Approval) -> None:
-    """Store one person's yes with its audit row; the change is looked at at once."""
-    uow.session.add(approval)
+    """Store one person's yes with its audit row, have the change looked at. One that was taken back counts anew."""
+    before = next((one for one in gate.approvals(uow, change) if one.person == approval.person), None)
+    if before is None:
+        uow.session.add(approval)
+    else:
+        before.verdict, before.at, before.comment = approval.verdict, approval.at, approval.comment
+        before.slack_user, before.login, before.source = approval.slack_user, approval.login, approval.source
     uow.session.flush()
     uow.audit(said(change, approval))
     gate.change_shown(uow, change)

@@ -556,3 +556,23 @@ class ImageSnapshot:
 
     commit: str
     images: Mapping[tuple[str, str], ImageRef] = field(default_factory=dict)  # (app, environment)
+
+
+# ---------------------------------------------------------------- health
+
+
+@dataclass(frozen=True)
+class HealthLook:
+    """What a health URL answered. `status` is None when there was no answer; `what` says so in a sentence."""
+
+    ok: bool
+    status: int | None
+    what: str
+
+
+class Health(Protocol):
+    """Looks at health URLs that the catalogue names."""
+
+    def look(self, url: str, wanted: int | None, timeout: float) -> HealthLook:
+        """One GET; `wanted` is the status that is right (None: any 2xx), `timeout` in seconds. Never raises."""
+        ...

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from commands import policy
+from commands.catalogue import OnFailure
 from commands.deploy import accepted
 from commands.desk import answer_once
 from commands.facts import Facts
@@ -14,7 +15,7 @@ from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Rollback, typed
 from storage import gate
 from storage.models import Deployment, Kind
-from storage.unit_of_work import Store, UnitOfWork
+from storage.unit_of_work import BOT, Store, UnitOfWork
 
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _DEPLOYMENT = re.compile(r"[0-9a-z]{10}")
@@ -63,6 +64,34 @@ def rollback(store: Store, facts: Facts, asker: Asker, request: Rollback) -> Ans
         return accepted(uow, opened, [], verb="Rolling back to")
 
     return answer_once(store, facts, asker, "rollback", details, decide)
+
+
+def after_failure(uow: UnitOfWork, facts: Facts, failed: Deployment) -> str:
+    """Ask for the rollback that the catalogue wants when a deployment fails after its commit; its id, or empty.
+
+    It goes the way of every other: through the gate where changes are reviewed, and with a hold.
+    """
+    known = facts.in_force.catalogue
+    environment = known.environments.get(failed.environment) if known else None
+    if known is None or environment is None or environment.on_failure is not OnFailure.ROLLBACK:
+        return ""
+    if failed.kind == Kind.ROLLBACK or failed.reason_code == ReasonCode.ROLLOUT_REPLACED:
+        return ""  # back and forth helps nobody, and what somebody else put there is theirs
+    goal = offered(uow, facts, failed)
+    app = known.app(failed.app)
+    if goal is None or app is None:
+        return ""
+    asker = Asker(failed.team_id, BOT, f"after:{failed.id}", failed.requested_in)
+    target = Target(app, environment)
+    planned = Planned(target, goal.version, goal.digest, restores=goal.deployment_id, restore_commit=goal.commit)
+    wish = Wish(
+        Kind.ROLLBACK, f"{failed.app} {failed.version} failed ({failed.reason_code})", details={"after": failed.id}
+    )
+    try:
+        policy.may_change(facts, target)
+    except Refused:
+        return ""
+    return open_request(uow, facts, known, asker, [planned], wish).card_id
 
 
 def offered(uow: UnitOfWork, facts: Facts, failed: Deployment) -> Goal | None:

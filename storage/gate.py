@@ -74,13 +74,25 @@ def due(uow: UnitOfWork, limit: int) -> list[str]:
     return [str(one) for one in uow.session.scalars(query)]
 
 
-def lease(uow: UnitOfWork, change_id: str, span: timedelta) -> bool:
-    """Take a change that is due for `span`; False when another replica has it."""
+def lease(uow: UnitOfWork, change_id: str, span: timedelta) -> datetime | None:
+    """Take a change that is due for `span`, and say until when; None when another replica has it."""
     change = held(uow, change_id)
     if change is None or change.visit_at is None or change.visit_at > uow.now:
-        return False
+        return None
     change.visit_at = uow.now + span
-    return True
+    return change.visit_at
+
+
+def visited(change: Change, leased_until: datetime, again: datetime | None) -> None:
+    """A visit is over: the next one is then, unless somebody asked for one meanwhile."""
+    if change.visit_at == leased_until:
+        change.visit_at = again
+
+
+def leased(uow: UnitOfWork) -> list[Change]:
+    """Changes that are to be looked at some time."""
+    table = cast("Any", Change)
+    return list(uow.session.scalars(select(Change).where(table.visit_at.is_not(None))))
 
 
 def visit_soon(uow: UnitOfWork, change: Change, at: datetime | None = None) -> None:

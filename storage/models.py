@@ -145,11 +145,18 @@ class Deployment(SQLModel, table=True):
     blocked: str = _added("")  # what holds it up now, and who can lift that
     superseded_by: str = _added("")
     soak_restarts: int | None = None  # container restarts when the soak began
+    soak_until: datetime | None = _time()  # until when it must stay well
 
     def to(self, phase: Phase) -> None:
         """Change phase; the only way to. Raises IllegalTransitionError for a change the table does not have."""
         phases.check(Phase(self.phase), phase)
         self.phase = phase
+
+    def back_to(self, phase: Phase, blocked: str = "") -> None:
+        """Stand down before anything was written: it waits again, as if it had not begun."""
+        self.to(phase)
+        self.stage, self.stage_started, self.stage_deadline = Stage.WAITING, None, None
+        self.note, self.blocked = "", blocked
 
 
 class ChangeState(StrEnum):

@@ -13,17 +13,20 @@ from uuid import uuid4
 import structlog
 from sqlalchemy.exc import OperationalError
 
+from bot.gate.merges import Merges
 from bot.metrics import STEP_SECONDS
 from bot.writing import Writing
 from commands import policy
+from commands.blocks import blocks, told
 from commands.catalogue import App, Catalogue, Environment
 from commands.endings import Ending, end
 from commands.facts import Facts
 from commands.policy import Target
-from commands.ports import Cluster, Pipeline
+from commands.ports import Cluster, Health, Pipeline
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
 from commands.requests import Asker
-from storage import models
+from commands.rollback import after_failure
+from storage import gate, locks, models
 from storage.models import Deployment, Kind
 from storage.phases import STAGE_ORDER, Phase, Stage
 from storage.unit_of_work import AuditEntry, Note, StaleAttemptError, Store, UnitOfWork
@@ -78,6 +81,10 @@ class World:
     """Told the new head after a push, so that what is remembered of git is looked at again."""
     changed: Callable[[], None]
     """Told after every change that a person can see, so that the card is posted soon."""
+    merges: Merges | None = None
+    """How reviewed changes reach the branch; None where no code host is configured."""
+    health: Health | None = None
+    """Looks at health URLs."""
 
 
 CANNOT_LOOK = frozenset(
@@ -97,6 +104,14 @@ CANNOT_LOOK = frozenset(
     }
 )
 """After the commit and the build, these say that we may not look, not that anything went wrong."""
+
+
+class StandDownError(Exception):
+    """Something is in the way before anything was written: the deployment waits again. `what` names it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,8 @@ class Step(ABC):
         except StaleAttemptError:
             log.info("delivery.stale", deployment=deployment_id, attempt=attempt, step=self.name)
             return ENDED
+        except StandDownError as way:
+            return self._stand_down(deployment_id, attempt, way.what)
         except Retry as fault:
             return self._again(deployment_id, attempt, fault)
         except Refused as fault:
@@ -184,7 +201,17 @@ class Step(ABC):
             facts, asker = self.world.facts(), Asker(row.team_id, row.requested_by, row.id)
             policy.may_deploy(facts, asker, place.environment)  # it may have waited for hours
             policy.may_change(facts, Target(place.app, place.environment))
+            self._not_blocked(row, facts)
         return place
+
+    def _not_blocked(self, row: Deployment, facts: Facts) -> None:
+        """Raise StandDownError for a lock or a freeze that came since it was claimed, unless git may have it."""
+        if STAGE_ORDER.index(Stage(row.stage)) >= STAGE_ORDER.index(Stage.WRITE):
+            return
+        with self.store.read() as uow:
+            found = blocks(row, locks.in_force(uow, uow.now), facts.in_force, uow.now)
+        if found:
+            raise StandDownError(told(found))
 
     @contextmanager
     def record(self, row: Deployment, attempt: int) -> Iterator[tuple[UnitOfWork, Deployment]]:
@@ -228,6 +255,23 @@ class Step(ABC):
             return ENDED
         return max(0.2, min(fault.after, self._left(row)))
 
+    def _stand_down(self, deployment_id: str, attempt: int, what: str) -> float:
+        """Back into the queue, with all that starts together."""
+        log.info("delivery.stood_down", deployment=deployment_id, step=self.name, what=what)
+        try:
+            with self.store.write() as uow:
+                row = uow.running(deployment_id, attempt)
+                for one in gate.members(uow, row.change_id) or [row]:
+                    uow.hold(one)
+                    if one.phase == Phase.RUNNING and not one.commit_sha:
+                        one.back_to(Phase.QUEUED, what)
+                        uow.changed(one)
+                uow.audit(entry(row, "deployment:stand-down", {"what": what}))
+        except StaleAttemptError:
+            return ENDED
+        self.world.changed()
+        return ENDED
+
     def _left(self, row: Deployment) -> float:
         """Seconds until the stage gives up: a server may ask for more patience than there is."""
         if row.stage_deadline is None:
@@ -242,6 +286,8 @@ class Step(ABC):
                 if row.kind == Kind.PREVIEW:
                     tell_asker(uow, row, f"{fault.what} {fault.next_step}", fault.detail)
                 end(uow, row, Ending.of(phase, fault))
+                if phase is Phase.FAILED and row.commit_sha:
+                    after_failure(uow, self.world.facts(), row)
         except StaleAttemptError:
             return ENDED
         self.world.changed()
@@ -255,9 +301,10 @@ def entry(row: Deployment, action: str, details: Mapping[str, object]) -> AuditE
 
 def tell_thread(uow: UnitOfWork, row: Deployment, what: str, text: str, quote: str = "") -> None:
     """A line below the card, once per deployment and `what`."""
-    body = {"text": text, "quote": quote}
+    of_set = f"`{row.app}`: " if row.card_id else ""
+    body = {"text": f"{of_set}{text}", "quote": quote}
     key = f"thread:{row.id}:{what}"
-    uow.send(Note(key=key, target=models.Target.THREAD, deployment_id=row.id, body=body))
+    uow.send(Note(key=key, target=models.Target.THREAD, deployment_id=row.card_id or row.id, body=body))
 
 
 def tell_asker(uow: UnitOfWork, row: Deployment, text: str, quote: str = "") -> None:

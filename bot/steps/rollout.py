@@ -38,9 +38,9 @@ class Rollout(Step):
             )
         span = self.place(row).environment.timeouts.rollout
         row = self.patience(row, attempt, Stage.ROLLOUT, span)
-        last = _read(row.rollout)
+        last = last_look(row.rollout)
         settled = last is not None and last.state in ENDS  # seen before a crash: there is nothing to wait for
-        look = cluster.rollout(_request(row), last, 0.0 if settled else LOOK_SECONDS)
+        look = cluster.rollout(request(row), last, 0.0 if settled else LOOK_SECONDS)
         self.reached(Point.ROLLOUT_SEEN, row.id)
         row = self._record(row, attempt, look, last)
         match look.state:
@@ -81,12 +81,14 @@ class Rollout(Step):
         return mine
 
 
-def _request(row: Deployment) -> RolloutRequest:
+def request(row: Deployment) -> RolloutRequest:
+    """What to look for in the cluster."""
     kind, _, name = row.workload.partition("/")
     return RolloutRequest(row.id, WorkloadRef(kind, name, row.namespace, row.context), json.loads(row.images))
 
 
-def _read(stored: str) -> Look | None:
+def last_look(stored: str) -> Look | None:
+    """The last look, as it was stored."""
     if not stored:
         return None
     values = json.loads(stored)

@@ -2,9 +2,14 @@
 
 import json
 
-from bot.steps.base import DONE, WRITE_PATIENCE, Point, Step, entry, tell_thread
-from storage.models import Deployment
+from bot.gate.merges import NotNowError, stand_down
+from bot.steps.base import DONE, ENDED, WRITE_PATIENCE, Place, Point, Step, entry, tell_thread
+from bot.writing import Written
+from commands.reasons import ReasonCode, Refused
+from storage import locks
+from storage.models import Deployment, Kind, Lock, LockKind
 from storage.phases import Stage
+from storage.unit_of_work import UnitOfWork
 
 
 class Write(Step):
@@ -23,7 +28,15 @@ class Write(Step):
                 uow.audit(entry(row, "deployment:write", {"overlay": row.overlay, "version": row.version}))
             row = mine
         self.reached(Point.WRITE_RECORDED, row.id)
-        written = self.world.writing.ensure(row, place.known, place.app, place.environment)
+        if row.change_id:
+            try:
+                written = self._merge(row, place)
+            except NotNowError as way:
+                stand_down(self.store, row.change_id, way.what)
+                self.world.changed()
+                return ENDED
+        else:
+            written = self.world.writing.ensure(row, place.known, place.app, place.environment)
         self.reached(Point.PUSHED, row.id)
         with self.record(row, attempt) as (uow, mine):
             mine.commit_sha, mine.committed_at = written.commit, uow.now
@@ -34,6 +47,43 @@ class Write(Step):
             details = {"commit": written.commit, "version": row.version, "digest": row.digest, "tries": written.tries}
             uow.audit(entry(row, "deployment:commit", details))
             tell_thread(uow, row, "commit", written.story, written.difference)
+            if row.kind == Kind.ROLLBACK:
+                hold(uow, mine)
         self.world.pushed(written.commit)
         self.reached(Point.COMMIT_RECORDED, row.id)
         return DONE
+
+    def _merge(self, row: Deployment, place: Place) -> Written:
+        """The change that it is a part of, merged once by whichever of its deployments comes first."""
+        if self.world.merges is None:
+            raise Refused(
+                ReasonCode.NOT_CONFIGURED,
+                f"`{row.environment}` is changed by pull requests, and no code host is configured. Nothing was merged.",
+                "Set GITHUB_REPOSITORY and GITHUB_TOKEN (or a GitHub App) and restart.",
+            )
+        done = self.world.merges.ensure(row)
+        return self.world.writing.merged(row, place.known, place.app, place.environment, done.commit, done.parent)
+
+
+def hold(uow: UnitOfWork, row: Deployment) -> None:
+    """Keep what was rolled back from being overwritten by itself, until somebody lifts it."""
+    if locks.of_deployment(uow, row.id) is not None:
+        return
+    reason = f"rolled back to {row.version}: {row.reason}"
+    held = Lock(
+        kind=LockKind.HOLD,
+        app=row.app,
+        environment=row.environment,
+        reason=reason[:500],
+        team_id=row.team_id,
+        owner=row.requested_by,
+        at=uow.now,
+        deployment_id=row.id,
+    )
+    locks.add(uow, held)
+    uow.audit(entry(row, "hold:set", {"lock": held.id, "version": row.version, "reason": row.reason}))
+    text = (
+        f"`{row.app}` in `{row.environment}` is on hold at {row.version}: deploys and promotions wait until somebody "
+        f"lifts it with `/deploy unlock {row.app} {row.environment}`."
+    )
+    tell_thread(uow, row, "hold", text)

@@ -98,3 +98,4 @@ def upgrade() -> None:
     op.add_column("deployments", sa.Column("blocked", sa.String(), server_default=sa.text("''"), nullable=False))
     op.add_column("deployments", sa.Column("superseded_by", sa.String(), server_default=sa.text("''"), nullable=False))
     op.add_column("deployments", sa.Column("soak_restarts", sa.Integer(), nullable=True))
+    op.add_column("deployments", sa.Column("soak_until", UtcDateTime, nullable=True))

@@ -1,0 +1,1 @@
+"""The production gate: changes are proposed as pull requests, watched, and merged when they have what they need."""

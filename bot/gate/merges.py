@@ -1,0 +1,222 @@
+"""The merge of an approved change: everything asked once more, merged while the head is the approved one, compared."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from bot.gate.texts import merge_message, title
+from bot.gate.visits import Outside
+from commands import approve, policy
+from commands.binding import Binding, moved
+from commands.catalogue import Catalogue
+from commands.ports import MergeRequest, PullRequest, PullState
+from commands.reasons import ReasonCode, Refused
+from commands.requests import mention
+from storage import gate
+from storage.models import Change, ChangeState, Deployment, Target
+from storage.phases import Phase
+from storage.unit_of_work import AuditEntry, Note, Store
+
+log = structlog.get_logger("gate")
+
+
+class NotNowError(Exception):
+    """What was approved cannot be merged now: it goes back to where approvals are asked for. `what` says why."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A change that is on the branch. `parent` is the branch's head before it."""
+
+    commit: str
+    parent: str
+    by: str  # a login, when somebody did it by hand
+
+
+class Merges:
+    """Merges changes, once each. Thread-safe: the deployments of one change meet here."""
+
+    def __init__(self, store: Store, outside: Outside) -> None:
+        self._store = store
+        self._out = outside
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def ensure(self, row: Deployment) -> Merged:
+        """Merge the change that this deployment belongs to, or find it merged.
+
+        Raises NotNowError when anything moved or an approval no longer counts; Refused (MERGED_OTHER) when what was
+        merged is not what was approved; Retry when the code host cannot be reached. A crash at any instant is mended by
+        the next call, which looks first.
+        """
+        with self._lock(row.change_id):
+            with self._store.read() as uow:
+                change = gate.change_of(uow, row.change_id)
+                rows = gate.members(uow, row.change_id)
+            if change is None:
+                raise Refused(ReasonCode.INTERNAL, "The change of this deployment is gone.", "Ask for it again.")
+            if change.state == ChangeState.MERGED:
+                return self._merged(change.merge_sha, change.merged_by)
+            pull = self._out.host.pull_request(change.pr_number or 0)
+            if pull.state is PullState.OPEN:
+                voices = self._still_approved(change, rows, pull)
+                self._begin(change)
+                pull = self._merge(change, rows, voices)
+            if pull.state is not PullState.MERGED:
+                raise NotNowError("The pull request was closed.")
+            self._out.infra.refresh()
+            done = self._merged(pull.merge_sha, pull.ended_by)
+            self._compare(change, done)
+            self._record(change, done)
+            return done
+
+    def _lock(self, change_id: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(change_id, threading.Lock())
+
+    def _still_approved(self, change: Change, rows: Sequence[Deployment], pull: PullRequest) -> tuple[str, ...]:
+        """Who approved it, when that still holds for what would be merged now; NotNowError otherwise."""
+        if change.state != ChangeState.APPROVED:
+            raise NotNowError("It has lost an approval.")
+        facts = self._out.facts()
+        known = policy.catalogue(facts)
+        seen = self._out.proposals.look(change, rows, known, pull)
+        if seen.binding.content != change.content:
+            raise NotNowError(" ".join(moved(Binding.from_json(change.binding), seen.binding)))
+        with self._store.read() as uow:
+            heard = [one for one in gate.approvals(uow, change) if one.verdict == approve.APPROVED]
+            who = approve.voices(uow, known, facts, change)
+        required = _required(known, change, rows)
+        if len(who) < required:
+            raise NotNowError(f"{len(who)} of {required} approvals count now.")
+        return tuple(one.slack_user or f"github:{one.login}" for one in heard if one.person in who)
+
+    def _begin(self, change: Change) -> None:
+        """No row, no effect: that it is merged now is recorded before it is."""
+        with self._store.write() as uow:
+            uow.audit(
+                AuditEntry(
+                    action="change:merge",
+                    environment=change.environment,
+                    deployment_id=change.id,
+                    details={"content": change.content, "head": change.head_sha, "pull_request": change.pr_url},
+                )
+            )
+
+    def _merge(self, change: Change, rows: Sequence[Deployment], approved_by: Sequence[str]) -> PullRequest:
+        request = MergeRequest(
+            change.id,
+            change.pr_number or 0,
+            change.head_sha,
+            title(change, rows),
+            merge_message(change, rows, approved_by),
+        )
+        try:
+            return self._out.host.ensure_merged(request)
+        except Refused as fault:
+            if fault.reason in {ReasonCode.HEAD_MOVED, ReasonCode.MERGE_BLOCKED, ReasonCode.MERGE_CONFLICT}:
+                raise NotNowError(fault.what) from fault
+            raise
+
+    def _merged(self, commit: str, by: str) -> Merged:
+        (logged,) = self._out.infra.log(commit, None, (), 1)
+        return Merged(commit, logged.parents[0] if logged.parents else commit, by)
+
+    def _compare(self, change: Change, done: Merged) -> None:
+        """Raise Refused (MERGED_OTHER) unless the merge did to the branch exactly what was approved."""
+        approved = Binding.from_json(change.binding).files
+        found = self._out.proposals.merged_files(done.commit)
+        if dict(found) == dict(approved):
+            return
+        differs = sorted(path for path in found.keys() | approved.keys() if found.get(path) != approved.get(path))
+        what = (
+            f"What was merged (`{done.commit[:12]}`) is not what was approved: "
+            f"{', '.join(f'`{path}`' for path in differs[:5])} {'differs' if len(differs) == 1 else 'differ'}."
+        )
+        step = "It is in git and was not rolled out. Look at the merge now; `/rollback` goes back."
+        with self._store.write() as uow:
+            mine = gate.held(uow, change.id)
+            if mine is not None and mine.state != ChangeState.FAILED:
+                mine.state, mine.merge_sha, mine.merged_by = ChangeState.FAILED, done.commit, done.by
+                uow.audit(
+                    AuditEntry(
+                        action="change:merged-other",
+                        environment=change.environment,
+                        deployment_id=change.id,
+                        reason_code=ReasonCode.MERGED_OTHER,
+                        details={"merge": done.commit, "differs": differs[:50], "content": change.content},
+                    )
+                )
+                channel = policy.catalogue(self._out.facts()).channels.deployments
+                uow.send(Note(f"alert:{change.id}", Target.CHANNEL, {"text": f"⚠️ {what} {step}"}, channel=channel))
+                gate.visit_soon(uow, mine)
+        raise Refused(ReasonCode.MERGED_OTHER, what, step)
+
+    def _record(self, change: Change, done: Merged) -> None:
+        facts = self._out.facts()
+        environment = policy.catalogue(facts).environment(change.environment)
+        with self._store.write() as uow:
+            mine = gate.held(uow, change.id)
+            if mine is None or mine.state == ChangeState.MERGED:
+                return
+            mine.state, mine.token, mine.note, mine.moved = ChangeState.MERGED, "", "", ""
+            mine.merge_sha, mine.merged_by, mine.merged_at = done.commit, done.by, uow.now
+            if mine.break_glass and environment is not None and environment.break_glass is not None:
+                mine.review_due = uow.now + environment.break_glass.review_within
+                text = (
+                    f"🔨 {mention(mine.requested_by)} broke the glass in `{mine.environment}`: {mine.reason} "
+                    f"Nobody has approved {mine.pr_url}; a second person has to look at it by "
+                    f"{mine.review_due:%Y-%m-%d %H:%M} UTC: `/deploy review {mine.id}`."
+                )
+                channel = policy.catalogue(facts).channels.deployments
+                uow.send(Note(f"glass:{mine.id}:merged", Target.CHANNEL, {"text": text}, channel=channel))
+            uow.audit(
+                AuditEntry(
+                    action="change:merged",
+                    environment=change.environment,
+                    deployment_id=change.id,
+                    details={"merge": done.commit, "by": done.by, "content": change.content},
+                )
+            )
+            gate.change_shown(uow, mine)
+            gate.visit_soon(uow, mine)
+
+
+def stand_down(store: Store, change_id: str, what: str) -> None:
+    """Every deployment of the change waits for approval again; the change is looked at at once."""
+    with store.write() as uow:
+        change = gate.held(uow, change_id)
+        if change is None:
+            return
+        for row in gate.members(uow, change_id):
+            uow.hold(row)
+            if row.phase == Phase.RUNNING and not row.commit_sha:
+                row.back_to(Phase.AWAITING_APPROVAL)
+                uow.changed(row)
+        if change.state == ChangeState.APPROVED:
+            change.state, change.moved = ChangeState.OPEN, what
+        uow.audit(
+            AuditEntry(
+                action="change:stand-down",
+                environment=change.environment,
+                deployment_id=change.id,
+                details={"what": what, "content": change.content},
+            )
+        )
+        gate.change_shown(uow, change)
+        gate.visit_soon(uow, change)
+
+
+def _required(known: Catalogue, change: Change, rows: Sequence[Deployment]) -> int:
+    """What the rules of now ask for, and never less than was asked when it was shown."""
+    environment = known.environments.get(change.environment)
+    if environment is None:
+        raise NotNowError("The environment is no longer in `locktender.yaml`.")
+    now = policy.required_approvals(environment, rows[0].kind, break_glass=change.break_glass)
+    return max(now, change.required)

@@ -1,0 +1,109 @@
+"""Reviews on the code host, read as approvals and rejections where the catalogue says that they count."""
+
+from collections.abc import Callable, Sequence
+
+from commands import approve
+from commands.approvals import Voice, may_approve
+from commands.approve import APPROVED
+from commands.catalogue import Accept, Catalogue
+from commands.closing import close
+from commands.endings import Ending
+from commands.facts import Facts
+from commands.ports import Review, Verdict
+from commands.reasons import ReasonCode, Refused
+from storage import gate, models
+from storage.models import Approval, Change, ChangeState
+from storage.phases import Phase
+from storage.unit_of_work import AuditEntry, Note, Store, UnitOfWork
+
+WITHDRAWN = "withdrawn"
+
+
+class Reviews:
+    """Takes in what was said on the code host. One transaction per look."""
+
+    def __init__(self, store: Store, facts: Callable[[], Facts]) -> None:
+        self._store = store
+        self._facts = facts
+
+    def read(self, change: Change, reviews: Sequence[Review], known: Catalogue) -> None:
+        """Count the latest word of each reviewer on the head that is shown; who may not is told why, once."""
+        rule = known.environments[change.environment].approval
+        if rule is None or rule.accept is Accept.SLACK:
+            return
+        latest = {one.login: one for one in reviews if one.verdict is not Verdict.COMMENTED}
+        facts = self._facts()
+        with self._store.write() as uow:
+            mine = gate.held(uow, change.id)
+            if mine is None or (mine.state, mine.content) != (change.state, change.content):
+                return
+            if mine.state not in {ChangeState.OPEN, ChangeState.APPROVED}:
+                return
+            for one in latest.values():
+                if one.commit_sha == mine.head_sha and not self._take(uow, mine, one, known, facts):
+                    return
+
+    def _take(self, uow: UnitOfWork, change: Change, review: Review, known: Catalogue, facts: Facts) -> bool:
+        """One reviewer's word; False when it has ended the change."""
+        before = next((one for one in gate.approvals(uow, change) if one.login == review.login), None)
+        if review.verdict is Verdict.DISMISSED:
+            if before is not None and before.verdict == APPROVED:
+                before.verdict = WITHDRAWN
+                uow.audit(_entry(change, "change:withdraw", review))
+                gate.change_shown(uow, change)
+            return True
+        if before is not None and before.verdict == APPROVED and review.verdict is Verdict.APPROVED:
+            return True
+        try:
+            who = may_approve(known, facts, approve.reviewed(known, change), Voice(login=review.login))
+        except Refused as fault:
+            text = f"The review by `{review.login}` on GitHub does not count: {fault.what} {fault.next_step}"
+            key = f"thread:{change.card_id}:review:{review.id}"
+            uow.send(Note(key, models.Target.THREAD, {"text": text}, deployment_id=change.card_id))
+            return True
+        if review.verdict is Verdict.CHANGES_REQUESTED:
+            if change.state != ChangeState.OPEN:
+                return True
+            uow.audit(_entry(change, "change:reject", review))
+            said = f": {review.body[:500]}" if review.body.strip() else "."
+            what = f"`{review.login}` asked for changes on GitHub{said}"
+            step = "Nothing was merged. See to it, then ask again."
+            close(uow, change, Ending(Phase.REJECTED, ReasonCode.REJECTED_BY_PERSON, what, step))
+            return False
+        if before is not None:
+            before.verdict = APPROVED
+            uow.audit(_entry(change, "change:approve", review))
+            return True
+        if any(one.person == who.key and one.verdict == APPROVED for one in gate.approvals(uow, change)):
+            return True  # the same person has said so in Slack
+        approve.record_approval(
+            uow,
+            change,
+            Approval(
+                change_id=change.id,
+                content=change.content,
+                person=who.key,
+                verdict=APPROVED,
+                login=review.login,
+                source="github",
+                comment=review.body[:500],
+                at=uow.now,
+            ),
+        )
+        return True
+
+
+def _entry(change: Change, action: str, review: Review) -> AuditEntry:
+    return AuditEntry(
+        action=action,
+        actor=f"github:{review.login}",
+        environment=change.environment,
+        deployment_id=change.id,
+        details={
+            "content": change.content,
+            "head": change.head_sha,
+            "pull_request": change.pr_url,
+            "review": review.url or str(review.id),
+            "comment": review.body[:500],
+        },
+    )

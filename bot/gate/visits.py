@@ -1,0 +1,399 @@
+"""One look at a change: what is due for it, done and recorded. Read `Visits.__call__` first."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from bot.gate import words
+from bot.gate.proposals import Proposals, Seen, still_asked_for
+from bot.gate.reviews import Reviews
+from bot.gate.shown import shown_json
+from commands import approve, policy
+from commands.binding import Binding, moved
+from commands.catalogue import Catalogue
+from commands.closing import close
+from commands.endings import Ending
+from commands.facts import Facts
+from commands.policy import Target
+from commands.ports import CodeHost, InfraRepo, MergeVerdict, PullRequest, PullState, StatusState
+from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
+from commands.requests import Asker, mention
+from storage import gate, models
+from storage.models import Change, ChangeState, Deployment
+from storage.phases import Phase, Stage
+from storage.unit_of_work import Note, Store, UnitOfWork
+
+SOON = timedelta(seconds=2)
+PATIENCE = timedelta(minutes=10)
+"""How long git, the registry and the code host may be out of reach before a change that was never shown gives up."""
+GIVE_UP_VISITS = 5
+NOT_KNOWN_YET = frozenset({ReasonCode.FACTS_TOO_OLD, ReasonCode.GROUP_UNREADABLE})
+"""What the next look may find in order; nothing is decided while it is not."""
+PASSING = NOT_KNOWN_YET | {
+    ReasonCode.CATALOGUE_INVALID,
+    ReasonCode.CATALOGUE_MISSING,
+    ReasonCode.HOST_CREDENTIALS,
+    ReasonCode.REPO_CREDENTIALS,
+    ReasonCode.REPO_MISSING,
+    ReasonCode.BRANCH_MISSING,
+    ReasonCode.REGISTRY_CREDENTIALS,
+}
+"""A change that was shown waits for a person to mend these; its own time runs on."""
+log = structlog.get_logger("gate")
+
+
+class OverError(Exception):
+    """The change is no longer what this visit began with: another visit sees to it."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a visit needs of the world. `poll` is the time between two looks when nothing tells us to look."""
+
+    infra: InfraRepo
+    host: CodeHost
+    facts: Callable[[], Facts]
+    proposals: Proposals
+    poll: timedelta
+    changed: Callable[[], None]
+    """Told after every change that a person can see."""
+    ready: Callable[[], None]
+    """Told when a deployment may start."""
+
+
+class Visits:
+    """Call it with the id of a leased change, and the time until which it is leased."""
+
+    def __init__(self, store: Store, outside: Outside) -> None:
+        self._store = store
+        self._out = outside
+        self._reviews = Reviews(store, outside.facts)
+
+    def __call__(self, change_id: str, until: datetime) -> None:
+        """Do what is due; whatever stops it becomes a note, another try, or the end of the change."""
+        with self._store.read() as uow:
+            change = gate.change_of(uow, change_id)
+            rows = gate.members(uow, change_id)
+        if change is None:
+            return
+        again: timedelta | None = self._out.poll
+        try:
+            match change.state:
+                case ChangeState.PREPARING:
+                    self._prepare(change, rows)
+                    again = timedelta()
+                case ChangeState.OPEN | ChangeState.APPROVED:
+                    again = self._watch(change, rows)
+                case _:
+                    again = self._tidy(change)
+        except OverError:
+            again = timedelta()
+        except Retry as fault:
+            again = self._trouble(change, fault)
+        except (Refused, Unknown) as fault:
+            passing = PASSING if change.content else NOT_KNOWN_YET
+            again = self._trouble(change, fault) if fault.reason in passing else self._stop(change, fault)
+        except OperationalError:
+            raise  # the database is away: the lease runs out, and another visit does it
+        except Exception:  # the one edge: whatever is wrong with us, nobody waits for ever without a word
+            error_id = uuid4().hex[:8]
+            log.exception("gate.defect", change=change.id, error_id=error_id)
+            again = self._defect(change, error_id)
+        with self._store.write() as uow:
+            mine = gate.held(uow, change_id)
+            if mine is not None:
+                gate.visited(mine, until, None if again is None else uow.now + again)
+        self._out.changed()
+
+    # ------------------------------------------------------------ preparing
+
+    def _prepare(self, change: Change, rows: Sequence[Deployment]) -> None:
+        """Open the pull request, work out what it does, and show it: only now can anybody approve."""
+        known = self._allowed(change, rows)
+        seen = self._out.proposals.make(change, rows, known)
+        self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, "Waits for an approval in Locktender")
+        self._show(change, seen, known)
+
+    def _allowed(self, change: Change, rows: Sequence[Deployment]) -> Catalogue:
+        """What was asked must still be allowed by the rules of now."""
+        facts = self._out.facts()
+        known = policy.catalogue(facts)
+        asker = Asker(change.team_id, change.requested_by, change.id)
+        for row in rows:
+            app = policy.find_app(known, row.app)
+            environment = policy.find_environment(known, app, row.environment)
+            policy.may_deploy(facts, asker, environment)
+            policy.may_change(facts, Target(app, environment))
+        return known
+
+    def _show(self, change: Change, seen: Seen, known: Catalogue) -> None:
+        """Record what was seen as what people decide on. Other content than before has other buttons."""
+        content = seen.binding.content
+        with self._record(change) as (uow, mine):
+            news = moved(Binding.from_json(mine.binding), seen.binding) if mine.binding else ()
+            if content != mine.content:
+                self._void(uow, mine, news)
+                mine.token = gate.new_token()
+            environment = known.environments[mine.environment]
+            mine.required = policy.required_approvals(environment, models.Kind(mine.kind), break_glass=mine.break_glass)
+            mine.pr_number, mine.pr_url = seen.pull.number, seen.pull.url
+            mine.base_sha, mine.own_sha, mine.head_sha = seen.base, seen.own, seen.pull.head_sha
+            mine.binding, mine.content = seen.binding.as_json(), content
+            mine.shown, mine.diff = shown_json(seen), seen.effect.text
+            mine.state, mine.note, mine.wants, mine.visits = ChangeState.OPEN, "", "[]", 0
+            for row in gate.members(uow, mine.id):
+                self._fill(uow, row, seen)
+            uow.audit(
+                words.entry(
+                    mine,
+                    "change:propose",
+                    {
+                        "content": content,
+                        "head": mine.head_sha,
+                        "base": mine.base_sha,
+                        "pull_request": mine.pr_url,
+                        "moved": list(news),
+                        "blast_radius": sorted(seen.effect.others),
+                        "policy": seen.binding.policy,
+                    },
+                )
+            )
+            self._tell(uow, mine, known, seen)
+        log.info("gate.shown", change=change.id, pull_request=seen.pull.number, content=content[:12])
+
+    @staticmethod
+    def _fill(uow: UnitOfWork, row: Deployment, seen: Seen) -> None:
+        content = seen.contents[row.app]
+        row.version = content.image.tag or content.image.digest
+        row.digest, row.overlay = content.image.digest, content.overlay
+        before = content.before.tag or content.before.digest[:19]
+        row.previous = before if before != row.version else ""
+        uow.changed(row)
+
+    def _tell(self, uow: UnitOfWork, change: Change, known: Catalogue, seen: Seen) -> None:
+        """The whole difference in the thread, and the approvers named once."""
+        moved_text = f" {change.moved}" if change.moved else ""
+        text = f"Pull request {change.pr_url} is ready to be looked at.{moved_text}"
+        uow.send(words.reply(change, f"diff:{change.content[:16]}", text, seen.effect.text))
+        rule = known.environments[change.environment].approval
+        if change.required and rule is not None:
+            who = " ".join(words.mentions(known, rule.groups))
+            count = "an approval" if change.required == 1 else f"{change.required} approvals"
+            uow.send(
+                words.reply(change, "ask", f"{who} {mention(change.requested_by)} asks for {count} of this.".strip())
+            )
+
+    # ------------------------------------------------------------ watching
+
+    def _watch(self, change: Change, rows: Sequence[Deployment]) -> timedelta | None:
+        """Look whether it has moved, was decided elsewhere, has run out, or has what it needs."""
+        if any(row.phase == Phase.RUNNING for row in rows):
+            return self._out.poll  # its delivery merges it, and looks at all of this itself
+        now = self._store.clock()
+        if change.state == ChangeState.OPEN and change.expires_at is not None and now >= change.expires_at:
+            self._expire(change)
+            return timedelta()
+        pull = self._out.host.pull_request(change.pr_number or 0)
+        if pull.state is not PullState.OPEN:
+            self._ended_outside(change, pull)
+            return self._out.poll if change.state == ChangeState.APPROVED else timedelta()
+        known = self._allowed(change, rows)
+        seen = self._out.proposals.look(change, rows, known, pull)
+        if seen.binding.content != change.content:
+            self._moved(change, rows, seen, known)
+            return timedelta()
+        self._reviews.read(change, self._out.host.reviews(pull.number), known)
+        return self._settle(change, pull, known)
+
+    def _moved(self, change: Change, rows: Sequence[Deployment], seen: Seen, known: Catalogue) -> None:
+        """What was shown is not what would happen: nothing that was said of it counts any more; it is shown anew."""
+        still_asked_for(rows, seen)
+        if seen.binding.strangers or not words.base_moved(Binding.from_json(change.binding), seen.binding):
+            # Other people's commits are on the branch, or the rules are others: shown as it is, never replaced.
+            self._show(change, seen, known)
+            self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, "Moved: waits for an approval")
+            return
+        with self._record(change) as (uow, mine):
+            self._void(uow, mine, moved(Binding.from_json(mine.binding), seen.binding))
+            mine.state = ChangeState.PREPARING  # made again, on what its base is now
+
+    def _void(self, uow: UnitOfWork, change: Change, news: Sequence[str]) -> None:
+        """Take the buttons away, and have its deployments wait again."""
+        had = change.content
+        change.token = ""
+        if not had:
+            return
+        change.moved = " ".join(news) or change.moved
+        self._back(uow, change)
+        uow.audit(words.entry(change, "change:void", {"content": had, "moved": list(news)}))
+
+    def _settle(self, change: Change, pull: PullRequest, known: Catalogue) -> timedelta:
+        """Count what was said; with enough of it, ask the code host whether it would merge."""
+        facts = self._out.facts()
+        with self._store.read() as uow:
+            fresh = gate.change_of(uow, change.id)
+            have = len(approve.voices(uow, known, facts, fresh)) if fresh else 0
+        if have < change.required:
+            if change.state == ChangeState.APPROVED:
+                self._lost(change, have)
+            return self._out.poll
+        self._out.host.ensure_status(pull.head_sha, StatusState.SUCCESS, words.status(change, have))
+        host = self._out.host.mergeability(pull.number)
+        if host.verdict is MergeVerdict.CONFLICT:
+            with self._record(change) as (uow, mine):
+                self._void(uow, mine, ["The branch no longer applied to what it changes."])
+                mine.state = ChangeState.PREPARING  # made again on the newest head
+            return timedelta()
+        ready = host.verdict is MergeVerdict.READY
+        wants = json.dumps([] if ready else list(host.wants))
+        state = ChangeState.APPROVED if ready else ChangeState.OPEN
+        if (change.state, change.wants) != (state, wants):
+            with self._record(change) as (uow, mine):
+                mine.wants, mine.state = wants, state
+                if ready and change.state != ChangeState.APPROVED:
+                    uow.audit(words.entry(mine, "change:approved", {"content": mine.content, "approvals": have}))
+                for row in gate.members(uow, mine.id):
+                    if ready and row.phase == Phase.AWAITING_APPROVAL:
+                        row.to(Phase.QUEUED)
+                        uow.changed(row)
+                if not ready:
+                    self._back(uow, mine)
+        if ready:
+            self._out.ready()
+            return self._out.poll
+        return SOON if host.verdict is MergeVerdict.PENDING else self._out.poll
+
+    def _lost(self, change: Change, have: int) -> None:
+        with self._record(change) as (uow, mine):
+            mine.state = ChangeState.OPEN
+            mine.moved = f"An approval no longer counts: {have} of {mine.required} are left."
+            self._back(uow, mine)
+            uow.audit(words.entry(mine, "change:void", {"content": mine.content, "moved": [mine.moved]}))
+
+    @staticmethod
+    def _back(uow: UnitOfWork, change: Change) -> None:
+        """Its deployments wait for approval again."""
+        for row in gate.members(uow, change.id):
+            if row.phase == Phase.QUEUED:
+                row.to(Phase.AWAITING_APPROVAL)
+                row.stage = Stage.WAITING
+                uow.changed(row)
+
+    # ------------------------------------------------------------ endings
+
+    def _expire(self, change: Change) -> None:
+        with self._record(change) as (uow, mine):
+            if mine.expires_at is None or uow.now < mine.expires_at:
+                return
+            what = f"Nobody's approval completed it by {mine.expires_at:%Y-%m-%d %H:%M} UTC."
+            close(uow, mine, Ending(Phase.EXPIRED, ReasonCode.APPROVAL_EXPIRED, what, "Ask for it again."))
+
+    def _ended_outside(self, change: Change, pull: PullRequest) -> None:
+        """Somebody closed the pull request, or merged it around us."""
+        if pull.state is PullState.MERGED and change.state == ChangeState.APPROVED:
+            return  # it had what it needs: its delivery looks whether that is what was merged, and goes on
+        who = f"`{pull.ended_by}`" if pull.ended_by else "somebody"
+        with self._record(change) as (uow, mine):
+            if pull.state is PullState.CLOSED:
+                what = f"{who} closed the pull request on the code host."
+                close(
+                    uow, mine, Ending(Phase.CANCELLED, ReasonCode.PULL_REQUEST_CLOSED, what, "Ask again when you like.")
+                )
+                return
+            mine.merge_sha, mine.merged_by, mine.merged_at = pull.merge_sha, pull.ended_by, uow.now
+            what = (
+                f"{who} merged the pull request by hand, around Locktender: `{pull.merge_sha[:12]}` is in git without "
+                "the approvals that `locktender.yaml` asks for."
+            )
+            step = "Look at what was merged; `/rollback` goes back, or ask for the version again to have it rolled out."
+            uow.audit(
+                words.entry(
+                    mine,
+                    "change:external-merge",
+                    {"merge": pull.merge_sha, "by": pull.ended_by, "pull_request": mine.pr_url},
+                )
+            )
+            self._alert(uow, mine, f"⚠️ {what} {step}")
+            close(uow, mine, Ending(Phase.FAILED, ReasonCode.MERGED_BY_HAND, what, step))
+
+    def _alert(self, uow: UnitOfWork, change: Change, text: str) -> None:
+        known = policy.catalogue(self._out.facts())
+        channel = known.channels.deployments
+        uow.send(Note(f"alert:{change.id}", models.Target.CHANNEL, {"text": text}, channel=channel))
+
+    def _tidy(self, change: Change) -> timedelta | None:
+        """After the end: nothing of it stays open on the code host."""
+        if change.pr_number is not None and change.state is not ChangeState.MERGED:
+            pull = self._out.host.pull_request(change.pr_number)
+            if pull.state is PullState.OPEN:
+                self._out.host.ensure_status(
+                    pull.head_sha, StatusState.FAILURE, "Ended in Locktender: not to be merged"
+                )
+                self._out.host.ensure_closed(change.pr_number, f"Locktender change `{change.id}` has ended.")
+        if change.branch:
+            self._out.infra.ensure_no_branch(change.branch)
+        return None
+
+    # ------------------------------------------------------------ trouble
+
+    def _trouble(self, change: Change, fault: Fault) -> timedelta | None:
+        """Say it on the card and come back; what was never shown is not waited for for ever."""
+        log.info("gate.retry", change=change.id, reason=str(fault.reason), what=fault.what)
+        if not change.content and self._store.clock() - change.requested_at > PATIENCE:
+            return self._stop(change, Unknown(fault.reason, fault.what, fault.next_step, detail=fault.detail))
+        note = f"{fault.what} {'Trying again.' if isinstance(fault, Retry) else fault.next_step}"
+        if change.note != note and change.state in gate.LIVE:
+            with self._record(change) as (_, mine):
+                mine.note = note
+        after = fault.after if isinstance(fault, Retry) else self._out.poll.total_seconds()
+        return timedelta(seconds=max(1.0, min(after, 300.0)))
+
+    def _stop(self, change: Change, fault: Fault) -> timedelta | None:
+        if change.state not in gate.LIVE:
+            log.warning("gate.not_tidied", change=change.id, reason=str(fault.reason), what=fault.what)
+            return None
+        phase = Phase.ERRORED if isinstance(fault, Unknown) else Phase.FAILED
+        with self._record(change) as (uow, mine):
+            close(uow, mine, Ending.of(phase, fault))
+        return timedelta()
+
+    def _defect(self, change: Change, error_id: str) -> timedelta | None:
+        if change.state not in gate.LIVE:
+            return None if change.visits >= GIVE_UP_VISITS else SOON
+        if change.visits >= GIVE_UP_VISITS:
+            return self._stop(
+                change,
+                Unknown(
+                    ReasonCode.INTERNAL,
+                    "Locktender made a mistake with this change and stopped.",
+                    f"Look at the pull request; the log line has error id `{error_id}`.",
+                ),
+            )
+        with self._store.write() as uow:
+            mine = gate.held(uow, change.id)
+            if mine is not None:
+                mine.visits += 1
+        return SOON * (change.visits + 1)
+
+    @contextmanager
+    def _record(self, change: Change) -> Iterator[tuple[UnitOfWork, Change]]:
+        """One transaction on the change, provided it is as this visit found it; its card follows.
+
+        Once a delivery runs, the change is the delivery's alone.
+        """
+        with self._store.write() as uow:
+            mine = gate.held(uow, change.id)
+            if mine is None or (mine.state, mine.content) != (change.state, change.content):
+                raise OverError
+            for row in gate.members(uow, mine.id):
+                uow.hold(row)
+                if row.phase == Phase.RUNNING:
+                    raise OverError
+            yield uow, mine
+            gate.change_shown(uow, mine)
