@@ -4,6 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
 
 def canonical(value: object) -> str:
     """Keys sorted, no spaces, no NaN, text as it is: the same value always gives the same text.
@@ -11,12 +13,14 @@ def canonical(value: object) -> str:
     Floats are refused: two programs may print them differently.
     """
     _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encode(value)
 
 
 def storable(value: object) -> object:
     """The same value with text that every database can hold: no NUL, no half of a surrogate pair, also inside lists."""
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value  # as nearly all of it is
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, Mapping):
         return {key: storable(item) for key, item in value.items()}

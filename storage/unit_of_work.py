@@ -16,7 +16,7 @@ from storage.database import Database
 from storage.models import AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
 from storage.newcomers import NewDeployment, defaults
 from storage.phases import Phase
-from storage.prepared import Prepared
+from storage.prepared import Prepared, Row
 
 OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
 """The phases of deployments that have not ended."""
@@ -121,10 +121,14 @@ class UnitOfWork:
 
     @property
     def _core(self) -> Connection:
-        """The transaction without the ORM, for the statements that every ack waits for."""
+        """The transaction without the ORM."""
         if self._connection is None:
             self._connection = self.session.connection()
         return self._connection
+
+    def run(self, prepared: Prepared, values: Mapping[str, object]) -> list[Row]:
+        """The rows of a statement that every ack waits for."""
+        return prepared.run(self._core, values)
 
     # ------------------------------------------------------------ deliveries
 
@@ -134,12 +138,12 @@ class UnitOfWork:
 
     def answered(self, key: str) -> str | None:
         """The answer that was given to this delivery before, or None when it is new."""
-        rows = _ANSWERED.run(self._core, {"key": key})
+        rows = self.run(_ANSWERED, {"key": key})
         return str(rows[0][0]) if rows else None
 
     def first_time(self, key: str, answer: str) -> None:
         """Remember the answer to a delivery. A second one with the same key fails the transaction."""
-        _ANSWER.run(self._core, {"key": key, "at": self.now, "answer": answer})
+        self.run(_ANSWER, {"key": key, "at": self.now, "answer": answer})
 
     def forget_deliveries(self) -> None:
         """Drop dedupe keys that nobody can send again."""
@@ -160,9 +164,9 @@ class UnitOfWork:
         What is changed on an object afterwards is not stored: read it again for that.
         """
         said = vars(deployment) if isinstance(deployment, NewDeployment) else deployment.model_dump()
-        _NEW_DEPLOYMENT.run(self._core, said | {"requested_at": self.now})
+        self.run(_NEW_DEPLOYMENT, said | {"requested_at": self.now})
         if channel:
-            _NEW_CARD.run(self._core, {"deployment_id": deployment.id, "channel": channel, "not_before": self.now})
+            self.run(_NEW_CARD, {"deployment_id": deployment.id, "channel": channel, "not_before": self.now})
 
     def deployment(self, deployment_id: str) -> Deployment | None:
         """One deployment by its whole id."""
@@ -185,6 +189,9 @@ class UnitOfWork:
 
     def open_for(self, app: str, environment: str) -> list[Deployment]:
         """Deployments of this target that have not ended (previews left out), oldest first."""
+        self.session.flush()
+        if not self.waiting_for(app, environment):
+            return []  # as at most requests, which then need not wait for the ORM
         table = cast("Any", Deployment)
         return list(
             self.session.scalars(
@@ -201,7 +208,7 @@ class UnitOfWork:
 
     def waiting_for(self, app: str, environment: str) -> list[Waiting]:
         """As `open_for`, without the ORM: every command that is answered asks."""
-        rows = _WAITING_FOR.run(self._core, {"app": app, "environment": environment})
+        rows = self.run(_WAITING_FOR, {"app": app, "environment": environment})
         return [Waiting(row_id, version, Phase(phase), by, at) for row_id, version, phase, by, at in rows]
 
     def open_deployments(self) -> list[Deployment]:
@@ -246,7 +253,7 @@ class UnitOfWork:
     def audit(self, entry: AuditEntry) -> AuditRecord:
         """Append one row. Numbers are consecutive: a gap is a missing row."""
         self._database.lock_audit(self.session)
-        last = _LAST_SEQ.run(self._core, {})[0][0] or 0
+        last = self.run(_LAST_SEQ, {})[0][0] or 0
         record = AuditRecord(
             seq=last + 1,
             at=self.now,
@@ -259,7 +266,7 @@ class UnitOfWork:
             reason_code=entry.reason_code,
             details=canonical(storable(entry.details)),
         )
-        _NEW_AUDIT_ROW.run(self._core, vars(record) | {"leaf": leaf_hash(audit_text(record))})
+        self.run(_NEW_AUDIT_ROW, vars(record) | {"leaf": leaf_hash(audit_text(record))})
         return record
 
     # ------------------------------------------------------------ outbox
@@ -285,6 +292,11 @@ class UnitOfWork:
             "error": "",
         }
         self._core.execute(insert(table).values(**values).on_conflict_do_nothing(index_elements=["key"]))
+
+    def noted(self, key: str) -> bool:
+        """True when a message with this key was written before."""
+        table = cast("Any", Message)
+        return self.session.execute(select(table.id).where(table.key == key)).first() is not None
 
     # ------------------------------------------------------------ catalogue
 
