@@ -82,7 +82,8 @@ class GitHub:
         routes = (*self._apps.routes(), *PullCalls(self.state, self._pulls).routes(), *calls.routes())
         self._edge = Edge(self.state, routes, self.limits, self._apps.caller, self._before)
         pages = [WebRoute("/{path:path}", self._answer, methods=_METHODS)]
-        self.app: ASGIApp = self.faults.wrap(Starlette(routes=pages))
+        self.plain: ASGIApp = Starlette(routes=pages)  # never spoilt; for who wants to listen in between
+        self.app: ASGIApp = self.faults.wrap(self.plain)
         self.user(bot)
         self.token(token, bot)
         self.state.refs = self.state.git.refs("refs/heads", "refs/tags")

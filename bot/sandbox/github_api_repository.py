@@ -48,7 +48,7 @@ class RepositoryCalls:
             Route("POST", _REPO + "/statuses/{sha}", self._set_status, "statuses:write"),
             Route("GET", _REPO + "/compare/{words*}", self._compare, _CONTENTS),
             Route("GET", _REPO + "/contents/{path*}", self._contents, _CONTENTS),
-            Route("GET", _REPO + "/contents", self._contents, _CONTENTS),
+            Route("GET", _REPO + "/contents/?", self._contents, _CONTENTS),
             Route("GET", _REPO + "/collaborators/{login}/permission", self._permission),
             Route("GET", "/orgs/{org}/teams/{slug}/members", self._members, "members:read"),
             Route("GET", "/orgs/{org}/teams/{slug}/memberships/{login}", self._membership, "members:read"),

@@ -67,6 +67,7 @@ class Webhooks:
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._client: httpx.Client | None = None
         self._waiting = 0
         self._idle = threading.Condition(self._lock)
 
@@ -80,6 +81,7 @@ class Webhooks:
         """Send to this address from now on."""
         self.hook = Hook(url, secret)
         if self._thread is None:
+            self._client = httpx.Client(trust_env=False, timeout=_TIMEOUT)
             self._thread = threading.Thread(target=self._run, name="github-webhooks", daemon=True)
             self._thread.start()
 
@@ -90,6 +92,9 @@ class Webhooks:
             self._queue.put(None)
             self._thread.join(timeout=_TIMEOUT + 1)
             self._thread = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def send(self, event: str, payload: Json) -> None:
         """Make a delivery and send it, or keep it back."""
@@ -159,8 +164,8 @@ class Webhooks:
                 self._idle.notify_all()
 
     def _post(self, delivery: Delivery, secret: str) -> int:
-        hook = self.hook
-        if hook is None:
+        hook, client = self.hook, self._client
+        if hook is None or client is None:
             return 0
         headers = {
             "content-type": "application/json",
@@ -173,8 +178,7 @@ class Webhooks:
         }
         delivery.tries += 1
         try:
-            with httpx.Client(trust_env=False, timeout=_TIMEOUT) as client:
-                delivery.status = client.post(hook.url, content=delivery.body, headers=headers).status_code
+            delivery.status = client.post(hook.url, content=delivery.body, headers=headers).status_code
         except httpx.TransportError:
             delivery.status = 0
         return delivery.status

@@ -1,5 +1,6 @@
 """What the tests of the GitHub stand-in share: one served, with people, a branch to merge, and a plain HTTP client."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,12 @@ def app_token(issuer: int, now: datetime, *, seconds: int = 540, key: rsa.RSAPri
     at = int(now.timestamp())
     claims = {"iss": str(issuer), "iat": at - 60, "exp": at + seconds}
     return jwt.encode(claims, key or _private_key(), algorithm="RS256")
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """Nothing here speaks TLS; a client that may read the machine's certificates would do so for every test."""
+    return ssl.create_default_context()
 
 
 @dataclass
@@ -112,5 +119,10 @@ def served(folder: Path) -> Iterator[Subject]:
     github.team("company/platform", ["octo-lead"])
     github.push("main", {FILE: 'newTag: "1.4.1"\n', "README.md": "Ours\n"}, "octo-dev", message="Start")
     recorder = Recorder()
-    with Server(recorder.wrap(github.app)) as server, github, httpx.Client(base_url=server.url, timeout=5) as client:
+    app = github.faults.wrap(recorder.wrap(github.plain))
+    with (
+        Server(app) as server,
+        github,
+        httpx.Client(base_url=server.url, timeout=5, verify=_context(), trust_env=False) as client,
+    ):
         yield Subject(github, git, server, clock, recorder, client)
