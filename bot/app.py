@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import re
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -23,13 +22,25 @@ from bot.delivery import Delivery
 from bot.desk import Desk
 from bot.engine import Engine
 from bot.factbook import Factbook
+from bot.gate.effects import Effects
+from bot.gate.gatekeeper import Gatekeeper
+from bot.gate.merges import Merges
+from bot.gate.proposals import Proposals
+from bot.gate.visits import Outside, Visits
 from bot.integrations.cluster import KubernetesCluster
+from bot.integrations.github.host import GitHubHost
+from bot.integrations.github.login import AppKey, Token
+from bot.integrations.github.webhooks import Happened
+from bot.integrations.github.webhooks import Kind as HookKind
+from bot.integrations.health import HealthProbe
 from bot.integrations.infra_repo import GitInfraRepo
 from bot.integrations.jenkins.pipeline import JenkinsPipeline
 from bot.integrations.kustomize.render import KustomizeRenderer
 from bot.integrations.registry import Endpoint, RegistryClient
+from bot.links import commit_link
 from bot.metrics import StoreCollector
 from bot.schedule import Schedule
+from bot.serving import Server, StartError, listen
 from bot.settings import Settings
 from bot.slack.listeners import BotIdentity, Listeners, build_app
 from bot.slack.outbox import Outbox
@@ -40,8 +51,12 @@ from bot.slack.socket_bolt import bolt_dispatch
 from bot.snapshot import Snapshots
 from bot.steps.base import Reached, World, nothing
 from bot.web import app as web
+from bot.web import webhooks
 from bot.writing import Writing
+from commands.blocked import may_start, refresh_blocked
 from commands.catalogue import App, Catalogue
+from commands.debts import nag
+from commands.locks import expire
 from commands.ports import CommitAuthor, Registry
 from commands.reasons import Fault
 from storage import database
@@ -54,10 +69,6 @@ SLACK_PATIENCE = 60.0  # seconds for Slack to answer at start before the process
 log = structlog.get_logger("app")
 
 
-class StartError(Exception):
-    """The program cannot start: a sentence for whoever started it."""
-
-
 class Program:
     """Everything one process runs, put together from the settings. Create it inside a running event loop."""
 
@@ -65,12 +76,14 @@ class Program:
         self.settings = settings
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = Store(Database(settings.database))
+        self.host = _code_host(settings)
         self.infra = GitInfraRepo(
             settings.infra_repo_url,
             settings.infra_repo_branch,
             settings.home / "git",
             committer=COMMITTER,
-            token=settings.github_token.get_secret_value(),
+            # A GitHub App's tokens live for an hour: each push asks for the one of now.
+            token=self.host.token if self.host and settings.github_app_id else settings.github_token.get_secret_value(),
         )
         token = settings.slack_bot_token.get_secret_value()
         self.people = SlackPeople(token, settings.slack_api_url)
@@ -87,19 +100,41 @@ class Program:
         )
         self.cluster = KubernetesCluster(settings.kubeconfig) if settings.kubeconfig else None
         self.engine = Engine(
-            self.store, settings.home, settings.database, executor=_executor(), capacity=settings.capacity
+            self.store,
+            settings.home,
+            settings.database,
+            executor=_executor(),
+            capacity=settings.capacity,
+            may_start=lambda uow: may_start(uow, self.factbook.facts()),
         )
         self.outbox = Outbox(OutboxRows(self.store, commit_link(settings)), self.slack)
-        self.factbook = Factbook(self.store, self.infra, self.people, Snapshots())
+        self.factbook = Factbook(self.store, self.infra, self.people, Snapshots(), host=self.host)
         self._registries: dict[tuple[str, str], RegistryClient] = {}
-        writing = Writing(self.infra, KustomizeRenderer(), self.people, self._registry, self.factbook.head)
+        renderer = KustomizeRenderer()
+        writing = Writing(self.infra, renderer, self.people, self._registry, self.factbook.head)
+        self.gatekeeper: Gatekeeper | None = None
+        merges: Merges | None = None
+        if self.host is not None:
+            outside = Outside(
+                infra=self.infra,
+                host=self.host,
+                facts=self.factbook.facts,
+                proposals=Proposals(self.infra, writing, self.host, Effects(renderer)),
+                poll=timedelta(seconds=settings.gate_poll_seconds),
+                changed=self.outbox.poke,
+                ready=self.engine.poke,
+            )
+            self.gatekeeper = Gatekeeper(self.store, Visits(self.store, outside))
+            merges = Merges(self.store, outside)
         world = World(
             writing=writing,
             pipeline=self.pipeline,
             cluster=self.cluster,
             facts=self.factbook.facts,
-            pushed=self.factbook.pushed,
+            pushed=self._pushed,
             changed=self.outbox.poke,
+            merges=merges,
+            health=HealthProbe(),
         )
         self.delivery = Delivery(self.store, world, reached=reached)
         self.listeners = Listeners(Desk(self.store, self.factbook.facts), self.store, self._recorded)
@@ -119,6 +154,10 @@ class Program:
         await asyncio.to_thread(self.engine.start, self.delivery)
         if self.store.database.is_sqlite:
             await asyncio.to_thread(self.outbox.reclaim)
+        if self.gatekeeper is not None:
+            if self.store.database.is_sqlite:
+                await asyncio.to_thread(self.gatekeeper.reclaim)
+            self.gatekeeper.start()
         self.outbox.start()
         bolt = build_app(self.listeners, identity, self.slack)
         if self.settings.socket_mode:
@@ -128,7 +167,7 @@ class Program:
         self._plan()
         await asyncio.to_thread(self._record, "bot:start")
         secret = self.settings.slack_signing_secret.get_secret_value()
-        app = web.create(bolt, secret, self.troubles)
+        app = web.create(bolt, secret, self.troubles, self._webhooks())
         REGISTRY.register(StoreCollector(self.store, lambda: self.engine.running))
         self.ready = True
         config = uvicorn.Config(
@@ -140,13 +179,15 @@ class Program:
             server_header=False,
             timeout_graceful_shutdown=5,
         )
-        return _Server(config)
+        return Server(config)
 
     async def stop(self) -> None:
         """Take nothing new, let what runs reach its record, send what is due, close."""
         self.ready = False
         if self.socket is not None:
             await self.socket.stop(drain=3.0)
+        if self.gatekeeper is not None:
+            await asyncio.to_thread(self.gatekeeper.stop)
         await asyncio.to_thread(self.engine.stop, 10.0)
         await asyncio.to_thread(self.schedule.stop)
         with contextlib.suppress(SQLAlchemyError):  # a database that is away must not keep the rest from closing
@@ -159,6 +200,8 @@ class Program:
             self.pipeline.close()
         if self.cluster is not None:
             self.cluster.close()
+        if self.host is not None:
+            self.host.close()
         for client in self._registries.values():
             client.close()
         self.store.database.close()
@@ -218,15 +261,53 @@ class Program:
     def _plan(self) -> None:
         seconds = self.settings.poll_seconds
         self.schedule.every("infra-repo", timedelta(seconds=seconds), self.factbook.refresh)
+        self.schedule.every("waiting", timedelta(seconds=1), self._look_at_waiting)
+        self.schedule.every("debts", timedelta(minutes=1), self._nag)
         self.schedule.every("deliveries", timedelta(hours=1), self._forget)
         self.schedule.every("git-tidy", timedelta(hours=24), self.infra.tidy, first_in=timedelta(hours=1))
         self.schedule.every("engine-tidy", timedelta(hours=6), self.engine.forget, first_in=timedelta(minutes=10))
         self.schedule.start()
 
     def _recorded(self) -> None:
-        """A request was recorded: there may be a deployment to start and a card to post."""
+        """A request was recorded: there may be a deployment to start, a change to look at and a card to post."""
         self.engine.poke()
         self.outbox.poke()
+        if self.gatekeeper is not None:
+            self.gatekeeper.poke()
+
+    def _pushed(self, commit: str) -> None:
+        """The branch has moved: what is remembered of it, and what changes are bound to, is looked at again."""
+        self.factbook.pushed(commit)
+        if self.gatekeeper is not None:
+            self.gatekeeper.hurry()
+
+    def _webhooks(self) -> web.Endpoint | None:
+        secret = self.settings.github_webhook_secret.get_secret_value()
+        if self.gatekeeper is None or not secret:
+            return None
+        return webhooks.endpoint(secret, self.settings.github_repository, self._happened)
+
+    def _happened(self, news: Happened) -> None:
+        """A webhook: only ever a reason to look."""
+        if self.gatekeeper is None:
+            return
+        if news.kind is HookKind.PUSH and news.branch == self.settings.infra_repo_branch:
+            self.factbook.refresh()
+            self.gatekeeper.hurry()
+        else:
+            self.gatekeeper.hurry(news.branch)
+
+    def _look_at_waiting(self) -> None:
+        """What holds waiting deployments up changes with the clock: their cards say so, and what may start starts."""
+        facts = self.factbook.facts()
+        lifted = expire(self.store, facts)
+        if refresh_blocked(self.store, facts) or lifted:
+            self.engine.poke()
+            self.outbox.poke()
+
+    def _nag(self) -> None:
+        if nag(self.store, self.factbook.facts()):
+            self.outbox.poke()
 
     def _forget(self) -> None:
         with self.store.write() as uow:
@@ -250,6 +331,22 @@ class Program:
             password = self.settings.registry_password.get_secret_value() if trusted else ""
             self._registries[key] = RegistryClient({host.host: Endpoint(host.url, user, password)})
         return self._registries[key]
+
+
+def _code_host(settings: Settings) -> GitHubHost | None:
+    if not settings.code_host:
+        return None
+    login: Token | AppKey = (
+        AppKey(settings.github_app_id, Path(settings.github_app_key))
+        if settings.github_app_id
+        else Token(settings.github_token.get_secret_value())
+    )
+    return GitHubHost(
+        settings.github_repository,
+        api_url=settings.github_api_url,
+        login=login,
+        branch=settings.infra_repo_branch,
+    )
 
 
 async def run(settings: Settings, *, reached: Reached = nothing) -> None:
@@ -279,57 +376,6 @@ async def run(settings: Settings, *, reached: Reached = nothing) -> None:
         stopping.cancel()
         await program.stop()
     log.info("app.stopped")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The socket of the HTTP side, bound before anything is started. StartError when there is no such address free."""
-    try:
-        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(address)
-        except OSError:
-            bound.close()
-            raise
-    except OSError as error:
-        raise StartError(
-            f"Nothing can listen at {host}:{port} ({error.strerror}): end what uses it, or set LOCKTENDER_PORT and "
-            "LOCKTENDER_HOST to an address that is free."
-        ) from error
-    return bound
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: `run` has its own, and drains more than connections."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-
-def commit_link(settings: Settings) -> "_CommitLink":
-    """How to link a commit, from GITHUB_REPOSITORY or an https infra-repo on a host that is known to have pages."""
-    if settings.github_repository:
-        host = urlsplit(settings.github_api_url).hostname or "api.github.com"
-        web_host = "github.com" if host == "api.github.com" else host
-        return _CommitLink(f"https://{web_host}/{settings.github_repository}/commit/")
-    match = re.fullmatch(
-        r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)(github\.com|gitlab\.com)[/:](.+?)(?:\.git)?/?",
-        settings.infra_repo_url,
-    )
-    return _CommitLink(f"https://{match.group(1)}/{match.group(2)}/commit/" if match else "")
-
-
-class _CommitLink:
-    """From a commit id to its page; empty when nobody knows where pages are."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-
-    def __call__(self, sha: str) -> str:
-        return f"{self._prefix}{sha}" if self._prefix else ""
 
 
 def _executor() -> str:

@@ -33,8 +33,9 @@ def serve() -> None:
     forget_secrets()
     _make_home(settings.home)
     from bot import runtime
-    from bot.app import StartError, run
+    from bot.app import run
     from bot.engine import AlreadyRunningError
+    from bot.serving import StartError
 
     try:
         runtime.serve(run(settings))

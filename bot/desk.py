@@ -1,16 +1,43 @@
 """Where a request meets its use case, whoever brought it: Slack, a mention, the command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from commands import requests
+from commands.approve import approve, reject, review
 from commands.audit import history
 from commands.cancel import cancel
 from commands.deploy import deploy
 from commands.desk import answer_once
 from commands.facts import Facts
+from commands.locks import freeze, lock, unfreeze, unlock
+from commands.promote import promote
+from commands.queue import queue
 from commands.reasons import ReasonCode, Refused
-from commands.requests import Answer, Asker, Cancel, Deploy, Help, History, Mistake, Request, Status
+from commands.requests import Answer, Asker, Mistake, Request
+from commands.rollback import rollback
 from commands.status import status
+from commands.why import why
 from storage.unit_of_work import Store, UnitOfWork
+
+_USE_CASES: Mapping[type[Request], Callable[[Store, Facts, Asker, Any], Answer]] = {
+    requests.Approve: approve,
+    requests.Cancel: cancel,
+    requests.Deploy: deploy,
+    requests.Freeze: freeze,
+    requests.History: history,
+    requests.Lock: lock,
+    requests.Promote: promote,
+    requests.Queue: queue,
+    requests.Reject: reject,
+    requests.Review: review,
+    requests.Rollback: rollback,
+    requests.Status: status,
+    requests.Unfreeze: unfreeze,
+    requests.Unlock: unlock,
+    requests.Why: why,
+}
+"""Each takes requests of its own type and no others."""
 
 
 class Desk:
@@ -23,18 +50,13 @@ class Desk:
     def answer(self, asker: Asker, request: Request) -> Answer:
         """The answer to one delivery; the same one again when the delivery is repeated."""
         facts = self._facts()
+        use_case = _USE_CASES.get(type(request))
+        if use_case is not None:
+            return use_case(self._store, facts, asker, request)
         match request:
-            case Deploy():
-                return deploy(self._store, facts, asker, request)
-            case Cancel():
-                return cancel(self._store, facts, asker, request)
-            case Status():
-                return status(self._store, facts, asker, request)
-            case History():
-                return history(self._store, facts, asker, request)
             case Mistake():
                 return self._mistake(facts, asker, request)
-            case Help():
+            case _:
                 return Answer(ReasonCode.ANSWERED, "")
 
     def _mistake(self, facts: Facts, asker: Asker, mistake: Mistake) -> Answer:

@@ -26,7 +26,7 @@ from storage.database import Database, normalise
 from storage.heartbeats import beat
 from storage.models import Deployment
 from storage.phases import Phase
-from storage.unit_of_work import Store
+from storage.unit_of_work import Store, UnitOfWork
 
 APPLICATION_VERSION = "1"
 """Constant: DBOS would hash the workflow's source, and an upgrade would leave running workflows pending for ever."""
@@ -57,7 +57,7 @@ class Engine:
         *,
         executor: str,
         capacity: int,
-        may_start: claims.MayStart = claims.anything,
+        may_start: Callable[[UnitOfWork], claims.MayStart] = lambda _: claims.anything,
     ) -> None:
         self._store = store
         self._may_start = may_start
@@ -231,7 +231,7 @@ class Engine:
         if room <= 0:
             return
         with self._store.write() as uow:
-            taken = [(row.id, row.attempt) for row in claims.claim(uow, self.executor, room, self._may_start)]
+            taken = [(row.id, row.attempt) for row in claims.claim(uow, self.executor, room, self._may_start(uow))]
         for deployment_id, attempt in taken:
             self._begin(deployment_id, attempt)
 

@@ -16,7 +16,7 @@ from commands.catalogue import Catalogue
 from commands.catalogue_faults import Faults
 from commands.catalogue_reader import read
 from commands.facts import CatalogueInForce, Facts
-from commands.ports import ImageSnapshot, InfraRepo, People, Tree
+from commands.ports import CodeHost, ImageSnapshot, InfraRepo, People, Tree
 from commands.reasons import Fault, ReasonCode, Refused
 from storage.models import CatalogueVersion, Target
 from storage.unit_of_work import AuditEntry, Note, Store
@@ -39,8 +39,10 @@ class Factbook:
         people: People,
         images: ReadImages,
         clock: Callable[[], float] = time.monotonic,
+        host: CodeHost | None = None,
     ) -> None:
         self._store = store
+        self._host = host
         self._infra = infra
         self._people = people
         self._images = images
@@ -53,6 +55,7 @@ class Factbook:
         self._read_at = float("-inf")
         self._groups: Mapping[str, frozenset[str]] = MappingProxyType({})
         self._groups_at = float("-inf")
+        self._teams: Mapping[str, frozenset[str]] = MappingProxyType({})
         self._seen = ""
         self._blob = b""
         self.trouble = ""
@@ -72,12 +75,15 @@ class Factbook:
 
     def facts(self) -> Facts:
         """Everything a decision needs, as known now."""
+        recent = self._clock() - self._groups_at <= GROUPS_FOR
         return Facts(
             in_force=self._in_force,
             snapshot=self._snapshot,
             snapshot_age=timedelta(seconds=min(self._clock() - self._read_at, 1e9)),
-            groups=self._groups if self._clock() - self._groups_at <= GROUPS_FOR else MappingProxyType({}),
+            groups=self._groups if recent else MappingProxyType({}),
+            teams=self._teams if recent else MappingProxyType({}),
             team_id=self.team_id,
+            reviews=self._host is not None,
         )
 
     def in_force(self) -> CatalogueInForce:
@@ -97,7 +103,8 @@ class Factbook:
             try:
                 self._fetch()
             finally:  # also when the database is away: who was removed from a group must not stay in it for that
-                self._groups, self._groups_at = self._read_groups(), self._clock()
+                self._groups, self._teams = self._read_groups(), self._read_teams()
+                self._groups_at = self._clock()
 
     def _fetch(self) -> None:
         try:
@@ -228,4 +235,13 @@ class Factbook:
             return MappingProxyType({})
         wanted = [group.slack for group in catalogue.groups.values() if group.slack]
         found = {group: members for group in wanted if (members := self._people.members(group)) is not None}
+        return MappingProxyType(found)
+
+    def _read_teams(self) -> Mapping[str, frozenset[str]]:
+        """Teams on the code host, of the groups that name one; one that cannot be read is unknown."""
+        catalogue = self._in_force.catalogue
+        if catalogue is None or self._host is None:
+            return MappingProxyType({})
+        wanted = [group.github for group in catalogue.groups.values() if group.github]
+        found = {team: members for team in wanted if (members := self._host.team_members(team)) is not None}
         return MappingProxyType(found)

@@ -1,6 +1,7 @@
 """The only reader of the environment. Every fault is reported at once, at start."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ class Settings(BaseSettings):
     github_repository: str = Field(default="", alias="GITHUB_REPOSITORY")
     github_api_url: str = Field(default="https://api.github.com", alias="GITHUB_API_URL")
     github_token: SecretStr = Field(default=SecretStr(""), alias="GITHUB_TOKEN")
+    github_app_id: str = Field(default="", alias="GITHUB_APP_ID")
+    github_app_key: str = Field(default="", alias="GITHUB_APP_PRIVATE_KEY_FILE")
+    """The file with the App's private key; read whenever a token is asked for, so that it can be replaced."""
+    github_webhook_secret: SecretStr = Field(default=SecretStr(""), alias="GITHUB_WEBHOOK_SECRET")
+    """Without one, webhooks are refused and pull requests are polled."""
+    gate_poll_seconds: float = Field(default=15.0, ge=0.2, le=600, alias="LOCKTENDER_GATE_POLL_SECONDS")
+    """Seconds between looks at a pull request that waits; webhooks make it sooner."""
 
     jenkins_url: str = Field(default="", alias="JENKINS_URL")
     jenkins_user: str = Field(default="", alias="JENKINS_USER")
@@ -58,8 +66,10 @@ class Settings(BaseSettings):
 
     log_level: Annotated[str, NoDecode] = Field(default="info", alias="LOCKTENDER_LOG_LEVEL")
     """debug, info (default), warning or error: info has one line per step of a deployment."""
-    poll_seconds: float = Field(default=10.0, ge=0.2, le=600, alias="LOCKTENDER_POLL_SECONDS")
-    """Seconds between looks at the infra-repo's branch; 10 finds a new locktender.yaml before a person wonders."""
+    poll_seconds: float = Field(default=10.0, ge=0.2, le=60, alias="LOCKTENDER_POLL_SECONDS")
+    """Seconds between looks at the infra-repo's branch; 10 finds a new locktender.yaml before a person wonders.
+
+    At most 60: production closes when the rules were last read two minutes ago."""
     capacity: int = Field(default=20, ge=1, le=200, alias="LOCKTENDER_CAPACITY")
     """Deployments that one process runs at once; the rest wait in the queue."""
 
@@ -117,7 +127,14 @@ class Settings(BaseSettings):
             raise ValueError("use postgresql://user:password@host/database, or leave it out for SQLite")
         return value
 
-    @field_validator("kubeconfig", "jenkins_ca_file")
+    @field_validator("github_repository")
+    @classmethod
+    def _repository(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", value):
+            raise ValueError("write it as owner/name, as in company/infra")
+        return value
+
+    @field_validator("kubeconfig", "jenkins_ca_file", "github_app_key")
     @classmethod
     def _files(cls, value: str) -> str:
         if value and not any(Path(one).is_file() for one in value.split(os.pathsep)):
@@ -163,6 +180,11 @@ class Settings(BaseSettings):
     def socket_mode(self) -> bool:
         """True when commands come over Socket Mode, False when over HTTP."""
         return bool(self.slack_app_token.get_secret_value())
+
+    @property
+    def code_host(self) -> bool:
+        """True when pull requests can be opened."""
+        return bool(self.github_repository and (self.github_token.get_secret_value() or self.github_app_id))
 
     @property
     def database(self) -> str:
@@ -220,6 +242,12 @@ def _together(known: Mapping[str, Any]) -> Iterator[SettingsFault]:
             "SLACK_APP_TOKEN",
             "set it for Socket Mode (nothing to open to the internet), or SLACK_SIGNING_SECRET for HTTP",
         )
+    app = {"GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY_FILE"} & known.keys()
+    if len(app) == 1:
+        missing = ({"GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY_FILE"} - app).pop()
+        yield SettingsFault(missing, f"it is needed with {app.pop()}: a GitHub App has both")
+    if app and "GITHUB_REPOSITORY" not in known:
+        yield SettingsFault("GITHUB_REPOSITORY", "it is needed with a GitHub App: owner/name of the infra-repo")
     if "JENKINS_URL" in known:
         for name in ("JENKINS_USER", "JENKINS_TOKEN"):
             if name not in known:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import httpx
 
 from bot.integrations.registry_http import same_origin, server, trust
+from commands.ports import HealthLook
 
 BODY_BYTES = 64 * 1024  # read and dropped, so that the app can finish its answer
 REDIRECTS = 5
@@ -31,15 +32,6 @@ Resolver = Callable[[str, int], list[str]]
 """From host and port to IP addresses, the best first. Raises OSError (or UnicodeError) when there are none."""
 
 
-@dataclass(frozen=True)
-class Health:
-    """What one look found. `status` is None when no answer came; `what` is a sentence, without a secret."""
-
-    ok: bool
-    status: int | None
-    what: str
-
-
 class HealthProbe:
     """Asks health addresses. Thread-safe; keeps nothing open between looks.
 
@@ -51,7 +43,7 @@ class HealthProbe:
         self._resolve = resolve or resolved
         self._guard = threading.Lock()
 
-    def look(self, url: str, wanted: int | None, timeout: float) -> Health:
+    def look(self, url: str, wanted: int | None, timeout: float) -> HealthLook:
         """GET this http or https address. Healthy: it answers `wanted`, or 200 to 299 when that is None.
 
         Takes `timeout` seconds at most, all in all. Never raises: every failure is an answer. Redirects are followed
@@ -61,16 +53,16 @@ class HealthProbe:
         if asked is None or asked.scheme not in {"http", "https"} or not 0 < (asked.port or 80) < 65536:
             # It is not repeated: it may hold credentials.
             what = "The health address cannot be asked: it has to be http or https, with a host and no credentials."
-            return Health(ok=False, status=None, what=what)
+            return HealthLook(ok=False, status=None, what=what)
         # Name look-ups know no time limit of their own. What is late goes on alone until its sockets give up.
-        answer: Future[Health] = Future()
+        answer: Future[HealthLook] = Future()
         deadline = time.monotonic() + timeout
         look = _Look(wanted, deadline, self._context, self._resolve)
         threading.Thread(target=_settle, args=(answer, look, asked), name="health", daemon=True).start()
         try:
             return answer.result(timeout)
         except NotInTimeError:
-            return Health(ok=False, status=None, what=f"{shown(asked)} did not answer within {timeout:g} seconds.")
+            return HealthLook(ok=False, status=None, what=f"{shown(asked)} did not answer within {timeout:g} seconds.")
 
     def _context(self) -> ssl.SSLContext:
         with self._guard:
@@ -96,30 +88,30 @@ class _Look:
     context: Callable[[], ssl.SSLContext]
     resolve: Resolver
 
-    def at(self, url: httpx.URL) -> Health:
+    def at(self, url: httpx.URL) -> HealthLook:
         """The verdict on this address and where it redirects to."""
         first = url
         for _ in range(REDIRECTS + 1):
             try:
                 status, location = self._get(url)
             except _UnhealthyError as trouble:
-                return Health(ok=False, status=trouble.status, what=f"{shown(url)} {trouble}.")
+                return HealthLook(ok=False, status=trouble.status, what=f"{shown(url)} {trouble}.")
             if status == self.wanted or not location:
                 return self._verdict(url, status)
             there = _joined(url, location)
             if there is None or not same_origin(url, there):
                 elsewhere = shown(there) if there else "an address that cannot be read"
                 what = f"{shown(url)} answered {status} and leads elsewhere, to {elsewhere}, which is not followed."
-                return Health(ok=False, status=status, what=what)
+                return HealthLook(ok=False, status=status, what=what)
             url = there
-        return Health(ok=False, status=status, what=f"{shown(first)} redirects more than {REDIRECTS} times.")
+        return HealthLook(ok=False, status=status, what=f"{shown(first)} redirects more than {REDIRECTS} times.")
 
-    def _verdict(self, url: httpx.URL, status: int) -> Health:
+    def _verdict(self, url: httpx.URL, status: int) -> HealthLook:
         if self.wanted is None:
             ok, hoped = 200 <= status <= 299, "a status from 200 to 299"
         else:
             ok, hoped = status == self.wanted, str(self.wanted)
-        return Health(ok, status, f"{shown(url)} answered {status}" + ("." if ok else f"; {hoped} was expected."))
+        return HealthLook(ok, status, f"{shown(url)} answered {status}" + ("." if ok else f"; {hoped} was expected."))
 
     def _get(self, url: httpx.URL) -> tuple[int, str]:
         """Status and Location, from the first of the host's addresses that takes the connection."""
@@ -207,7 +199,7 @@ def _meanings(address: Address) -> Iterator[Address]:
         yield from (one for one in wrapped if one is not None)
 
 
-def _settle(answer: Future[Health], look: _Look, url: httpx.URL) -> None:
+def _settle(answer: Future[HealthLook], look: _Look, url: httpx.URL) -> None:
     try:
         answer.set_result(look.at(url))
     except Exception as error:  # noqa: BLE001 - a fault of the program belongs to the thread that waits for the answer

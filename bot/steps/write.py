@@ -5,11 +5,10 @@ import json
 from bot.gate.merges import NotNowError, stand_down
 from bot.steps.base import DONE, ENDED, WRITE_PATIENCE, Place, Point, Step, entry, tell_thread
 from bot.writing import Written
+from commands.holds import hold
 from commands.reasons import ReasonCode, Refused
-from storage import locks
-from storage.models import Deployment, Kind, Lock, LockKind
+from storage.models import Deployment, Kind
 from storage.phases import Stage
-from storage.unit_of_work import UnitOfWork
 
 
 class Write(Step):
@@ -48,7 +47,7 @@ class Write(Step):
             uow.audit(entry(row, "deployment:commit", details))
             tell_thread(uow, row, "commit", written.story, written.difference)
             if row.kind == Kind.ROLLBACK:
-                hold(uow, mine)
+                hold(uow, place.known, mine)
         self.world.pushed(written.commit)
         self.reached(Point.COMMIT_RECORDED, row.id)
         return DONE
@@ -64,26 +63,3 @@ class Write(Step):
         done = self.world.merges.ensure(row)
         return self.world.writing.merged(row, place.known, place.app, place.environment, done.commit, done.parent)
 
-
-def hold(uow: UnitOfWork, row: Deployment) -> None:
-    """Keep what was rolled back from being overwritten by itself, until somebody lifts it."""
-    if locks.of_deployment(uow, row.id) is not None:
-        return
-    reason = f"rolled back to {row.version}: {row.reason}"
-    held = Lock(
-        kind=LockKind.HOLD,
-        app=row.app,
-        environment=row.environment,
-        reason=reason[:500],
-        team_id=row.team_id,
-        owner=row.requested_by,
-        at=uow.now,
-        deployment_id=row.id,
-    )
-    locks.add(uow, held)
-    uow.audit(entry(row, "hold:set", {"lock": held.id, "version": row.version, "reason": row.reason}))
-    text = (
-        f"`{row.app}` in `{row.environment}` is on hold at {row.version}: deploys and promotions wait until somebody "
-        f"lifts it with `/deploy unlock {row.app} {row.environment}`."
-    )
-    tell_thread(uow, row, "hold", text)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
 import structlog
@@ -21,10 +21,11 @@ log = structlog.get_logger("web")
 
 Troubles = Callable[[], list[str]]
 """What is not ready, a sentence each; empty when commands work."""
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles) -> FastAPI:
-    """The application. Without a signing secret (Socket Mode) Slack's endpoint answers 404."""
+def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles, webhooks: Endpoint | None = None) -> FastAPI:
+    """The application. Without a signing secret (Socket Mode) Slack's endpoint answers 404, as do GitHub's without."""
     app = FastAPI(title="Locktender", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
@@ -75,7 +76,8 @@ def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles) -> Fa
 
         # A plain route: every ack would wait for FastAPI's reading of parameters, and there are none.
         app.router.routes.append(Route("/slack/events", slack, methods=["POST"]))
-
+    if webhooks is not None:
+        app.router.routes.append(Route("/github/webhooks", webhooks, methods=["POST"]))
     return app
 
 

@@ -24,8 +24,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from bot.integrations.health import Health, HealthProbe, forbidden, resolved
+from bot.integrations.health import HealthProbe, forbidden, resolved
 from bot.sandbox.server import Server
+from commands.ports import HealthLook
 
 TIMEOUT = 2.0
 
@@ -61,13 +62,13 @@ def probe() -> HealthProbe:
 
 def test_any_good_status_is_healthy_and_said(app: App, url: str, probe: HealthProbe) -> None:
     app.answer = lambda _: PlainTextResponse("", status_code=204)
-    assert probe.look(url, None, TIMEOUT) == Health(ok=True, status=204, what=f"{url} answered 204.")
+    assert probe.look(url, None, TIMEOUT) == HealthLook(ok=True, status=204, what=f"{url} answered 204.")
 
 
 def test_another_status_is_not_healthy_and_says_what_was_expected(app: App, url: str, probe: HealthProbe) -> None:
     app.answer = lambda _: PlainTextResponse("database is down", status_code=503)
     found = probe.look(url, None, TIMEOUT)
-    assert found == Health(ok=False, status=503, what=f"{url} answered 503; a status from 200 to 299 was expected.")
+    assert found == HealthLook(ok=False, status=503, what=f"{url} answered 503; a status from 200 to 299 was expected.")
 
 
 def test_a_wanted_status_is_the_only_good_one(app: App, url: str, probe: HealthProbe) -> None:
@@ -227,7 +228,7 @@ def test_a_connection_that_is_dropped_is_not_healthy(probe: HealthProbe) -> None
 def test_an_answer_that_breaks_off_is_not_healthy(probe: HealthProbe) -> None:
     with _speaking(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf") as url:
         found = probe.look(url, None, TIMEOUT)
-    assert found == Health(ok=False, status=200, what=f"{url} answered 200 and broke off in the middle.")
+    assert found == HealthLook(ok=False, status=200, what=f"{url} answered 200 and broke off in the middle.")
 
 
 def test_an_endless_answer_is_read_for_64_kibibytes_at_most(probe: HealthProbe) -> None:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from bot.app import StartError, listen
+from bot.serving import StartError, listen
 
 
 def test_an_address_that_is_free_is_bound() -> None:

@@ -17,7 +17,7 @@ from commands.reasons import ReasonCode, Refused
 
 @dataclass
 class _Folder:
-    """The changes inside one folder: what files become (None: they are taken away), and the folders that have changes of their own."""
+    """The changes inside one folder: what files become (None: taken away), and folders with changes of their own."""
 
     files: dict[str, RawEntry | None] = field(default_factory=dict)
     folders: dict[str, "_Folder"] = field(default_factory=dict)
