@@ -1,6 +1,8 @@
 """What the tests of the GitHub stand-in share: one served, with people, a branch to merge, and a plain HTTP client."""
 
-import ssl
+import atexit
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bot.sandbox.git_http import GitServer
 from bot.sandbox.github import BOT, GitHub, Role
-from bot.sandbox.server import Server
+from tests.contract.jenkins_rig import switch
 from tests.contract.octokit import Recorder
 
 TOKEN = "ghp_canary0123456789"
@@ -43,9 +45,24 @@ def app_token(issuer: int, now: datetime, *, seconds: int = 540, key: rsa.RSAPri
 
 
 @cache
-def _context() -> ssl.SSLContext:
-    """Nothing here speaks TLS; a client that may read the machine's certificates would do so for every test."""
-    return ssl.create_default_context()
+def _client() -> httpx.Client:
+    """One client for all tests of a process: making one reads the machine's certificates, for nothing."""
+    client = httpx.Client(base_url=switch().url, timeout=5, trust_env=False)
+    atexit.register(client.close)
+    return client
+
+
+@cache
+def _template() -> Path:
+    """A repository with one commit, made once and copied."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    git = GitServer(Path(folder.name), "unused")
+    git.create(REPOSITORY)
+    github = GitHub(git, REPOSITORY, TOKEN)
+    github.user("octo-dev")
+    github.push("main", {FILE: 'newTag: "1.4.1"\n', "README.md": "Ours\n"}, "octo-dev", message="Start")
+    return Path(folder.name)
 
 
 @dataclass
@@ -67,7 +84,7 @@ class Subject:
 
     github: GitHub
     git: GitServer
-    server: Server
+    url: str
     clock: Clock
     recorder: Recorder
     client: httpx.Client
@@ -103,8 +120,8 @@ class Subject:
 @contextmanager
 def served(folder: Path) -> Iterator[Subject]:
     """A stand-in with a repository, two reviewers, an administrator, a reader and an outsider."""
+    shutil.copytree(_template(), folder / "git")
     git = GitServer(folder / "git", "unused")
-    git.create(REPOSITORY)
     clock = Clock(datetime(2026, 3, 2, 10, 0, tzinfo=UTC))
     github = GitHub(git, REPOSITORY, TOKEN, clock=clock)
     for login, role in (
@@ -117,12 +134,7 @@ def served(folder: Path) -> Iterator[Subject]:
         github.user(login, role=role)
         github.token(f"token-{login}", login)
     github.team("company/platform", ["octo-lead"])
-    github.push("main", {FILE: 'newTag: "1.4.1"\n', "README.md": "Ours\n"}, "octo-dev", message="Start")
     recorder = Recorder()
-    app = github.faults.wrap(recorder.wrap(github.plain))
-    with (
-        Server(app) as server,
-        github,
-        httpx.Client(base_url=server.url, timeout=5, verify=_context(), trust_env=False) as client,
-    ):
-        yield Subject(github, git, server, clock, recorder, client)
+    switch().app = github.faults.wrap(recorder.wrap(github.plain))
+    with github:
+        yield Subject(github, git, switch().url, clock, recorder, _client())

@@ -29,7 +29,7 @@ def subject(tmp_path: Path) -> Iterator[Subject]:
 def test_pygithub_opens_looks_and_merges(subject: Subject, prefix: str) -> None:
     subject.github.push("deploy/1", {FILE: 'newTag: "1.4.2"\n'}, BOT)
     with pygithub.Github(
-        base_url=subject.server.url + prefix,
+        base_url=subject.url + prefix,
         auth=pygithub.Auth.Token(TOKEN),
         seconds_between_requests=0,
         seconds_between_writes=0,

@@ -171,8 +171,8 @@ def test_a_request_needs_an_agent_and_json(subject: Subject) -> None:
 def test_links_lead_to_where_the_client_asked(subject: Subject) -> None:
     for prefix in ("", "/api/v3"):
         told = subject.get(f"{prefix}{REST}")
-        assert told["url"] == f"{subject.server.url}{prefix}{REST}"
-        assert told["html_url"] == f"{subject.server.url}/{REPOSITORY}"
+        assert told["url"] == f"{subject.url}{prefix}{REST}"
+        assert told["html_url"] == f"{subject.url}/{REPOSITORY}"
 
 
 # ---------------------------------------------------------------- statuses, commits, files
