@@ -14,6 +14,7 @@ _MOST_SHOWN = 3  # changes that the summary names
 _MOST_VALUE = 200  # characters of a value in a summary or a field change
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DIGEST_TAIL = re.compile(r"(?<=@sha256:.{12})[0-9a-f]{52}")
+_BETWEEN = "\n---\n"
 _REDACTED = "(hidden)"
 _BEFORE, _AFTER = "(hidden, before)", "(hidden, after)"
 
@@ -83,8 +84,9 @@ class ManifestDiff:
 
 def diff(before: str, after: str) -> ManifestDiff:
     """Compare two rendered texts. Values of Secrets never leave this function. Refused as in `manifests.load`."""
-    old = {manifest.ref: manifest for manifest in load(before)}
-    new = {manifest.ref: manifest for manifest in load(after)}
+    left_text, right_text = _differing(before, after)
+    old = {manifest.ref: manifest for manifest in load(left_text)}
+    new = {manifest.ref: manifest for manifest in load(right_text)}
     changed = []
     for ref in sorted(old.keys() & new.keys()):
         left, right = _hide(old[ref], new[ref])
@@ -96,6 +98,22 @@ def diff(before: str, after: str) -> ManifestDiff:
         removed=tuple(_whole(old[ref]) for ref in sorted(old.keys() - new.keys())),
         changed=tuple(changed),
     )
+
+
+def _differing(before: str, after: str) -> tuple[str, str]:
+    """Both texts without the documents that are the same in both, to the letter: most are, and reading YAML is slow.
+
+    In a text that kustomize printed nothing but the end of a document looks like one. In any other, whatever is cut
+    where it should not be is cut on both sides or differs.
+    """
+    left, right = (text.removesuffix("\n").split(_BETWEEN) for text in (before, after))
+    same = set(left) & set(right)
+    return _joined_again(left, same), _joined_again(right, same)
+
+
+def _joined_again(documents: list[str], without: set[str]) -> str:
+    kept = [document for document in documents if document not in without]
+    return _BETWEEN.join(kept) + "\n" if kept else ""
 
 
 # ---------------------------------------------------------------- secrets
@@ -238,7 +256,7 @@ def _told(change: ObjectChange) -> str:
     what = first.path.rpartition(".")[2]
     before, after = first.before, first.after
     if what == "image" and before and after:
-        before, after = _versions(before, after)
+        before, after = versions(before, after)
     if before is None:
         move = f"gets {what} {after}"
     elif after is None:
@@ -249,7 +267,7 @@ def _told(change: ObjectChange) -> str:
     return f"{change.ref} {move}" + (f" (and {others} more field{'s' * (others != 1)})" if others else "")
 
 
-def _versions(before: str, after: str) -> tuple[str, str]:
+def versions(before: str, after: str) -> tuple[str, str]:
     """Only the tags, where the repository stays the same and the tag says that something moved."""
     left, right = (re.fullmatch(r"([^@]+):([^:/@]+)(@sha256:[0-9a-f]+)?", image) for image in (before, after))
     if left and right and left[1] == right[1] and left[2] != right[2]:
