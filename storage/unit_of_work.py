@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -28,17 +28,6 @@ _NEW_DEPLOYMENT = Prepared(_DEPLOYMENTS.insert(), defaults(Deployment))
 _NEW_CARD = Prepared(_CARDS.insert(), defaults(Card))
 _LAST_SEQ = Prepared(select(func.max(_AUDIT.c.seq)))
 _NEW_AUDIT_ROW = Prepared(_AUDIT.insert())
-_WAITING_FOR = Prepared(
-    select(*(_DEPLOYMENTS.c[name] for name in ("id", "version", "phase", "requested_by", "requested_at")))
-    .where(
-        _DEPLOYMENTS.c.app == bindparam("app"),
-        _DEPLOYMENTS.c.environment == bindparam("environment"),
-        or_(*(_DEPLOYMENTS.c.phase == phase for phase in OPEN)),
-        _DEPLOYMENTS.c.kind != Kind.PREVIEW,
-    )
-    .order_by(_DEPLOYMENTS.c.requested_at, _DEPLOYMENTS.c.id)
-)
-
 Clock = Callable[[], datetime]
 MESSAGES_FOR = timedelta(days=30)  # far longer than any deployment lasts, whose keys keep it from telling things twice
 SEEN_FOR = timedelta(days=7)  # Slack's last retry comes after 5 minutes; people double-click within seconds
@@ -87,10 +76,13 @@ class Waiting:
     """A deployment that has not ended, as much of it as an answer to a command needs."""
 
     id: str
+    kind: Kind
     version: str
     phase: Phase
     requested_by: str
     requested_at: datetime
+    not_before: datetime | None
+    blocked: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +99,18 @@ class AuditRecord:
     deployment_id: str
     reason_code: str
     details: str
+
+
+_WAITING_FOR = Prepared(
+    select(*(_DEPLOYMENTS.c[one.name] for one in fields(Waiting)))
+    .where(
+        _DEPLOYMENTS.c.app == bindparam("app"),
+        _DEPLOYMENTS.c.environment == bindparam("environment"),
+        or_(*(_DEPLOYMENTS.c.phase == phase for phase in OPEN)),
+        _DEPLOYMENTS.c.kind != Kind.PREVIEW,
+    )
+    .order_by(_DEPLOYMENTS.c.requested_at, _DEPLOYMENTS.c.id)
+)
 
 
 class UnitOfWork:
@@ -189,9 +193,6 @@ class UnitOfWork:
 
     def open_for(self, app: str, environment: str) -> list[Deployment]:
         """Deployments of this target that have not ended (previews left out), oldest first."""
-        self.session.flush()
-        if not self.waiting_for(app, environment):
-            return []  # as at most requests, which then need not wait for the ORM
         table = cast("Any", Deployment)
         return list(
             self.session.scalars(
@@ -209,7 +210,10 @@ class UnitOfWork:
     def waiting_for(self, app: str, environment: str) -> list[Waiting]:
         """As `open_for`, without the ORM: every command that is answered asks."""
         rows = self.run(_WAITING_FOR, {"app": app, "environment": environment})
-        return [Waiting(row_id, version, Phase(phase), by, at) for row_id, version, phase, by, at in rows]
+        return [
+            Waiting(name, Kind(kind), version, Phase(phase), by, at, not_before, blocked)
+            for name, kind, version, phase, by, at, not_before, blocked in rows
+        ]
 
     def open_deployments(self) -> list[Deployment]:
         """Every deployment that has not ended, oldest first."""

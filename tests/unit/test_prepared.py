@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from storage.models import Card, Deployment
+from storage.models import Card, Deployment, Kind
 from storage.newcomers import NewDeployment, defaults
 from storage.phases import Phase
-from storage.unit_of_work import Store
+from storage.unit_of_work import Store, Waiting
 
 HALF_PAST = datetime(2026, 1, 2, 3, 30, tzinfo=timezone(timedelta(hours=2)))
 
@@ -37,11 +37,13 @@ def test_a_new_row_is_what_the_model_would_have_been(store: Store) -> None:
 
 
 def test_what_waits_is_read_with_its_time_and_phase(store: Store) -> None:
-    new = newcomer()
+    new = newcomer(not_before=HALF_PAST, blocked="a freeze", kind=Kind.ROLLBACK)
     with store.write() as uow:
         uow.add(new, "")
         [waiting] = uow.waiting_for("web", "staging")
-        assert (waiting.id, waiting.phase, waiting.requested_at) == (new.id, Phase.QUEUED, uow.now)
+        assert waiting == Waiting(
+            new.id, Kind.ROLLBACK, "1.4.2", Phase.QUEUED, "U1", uow.now, HALF_PAST.astimezone(UTC), "a freeze"
+        )
         assert waiting.requested_at.tzinfo is UTC
         assert uow.waiting_for("web", "dev") == []
 
