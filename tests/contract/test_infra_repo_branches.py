@@ -103,6 +103,24 @@ def test_another_parent_of_the_same_deployment_replaces_the_commit(rig: Rig, rep
     assert git("show", f"{BRANCH}:{STAGING}", cwd=rig.bare) == "moved"
 
 
+def test_the_same_files_on_another_parent_are_another_commit(rig: Rig, repo: GitInfraRepo) -> None:
+    repo.ensure_branch(request("d1"), BRANCH, repo.refresh(), bump("1.1"))
+    moved = rig.outside({STAGING: 'newTag: "1.0"\n'}, "changes nothing")
+    new = repo.ensure_branch(request("d1"), BRANCH, moved, bump("1.1"))
+    assert _on(rig, BRANCH)[:2] == [new, moved]
+
+
+def test_a_strangers_commit_below_ours_is_not_thrown_away_either(rig: Rig, repo: GitInfraRepo) -> None:
+    parent = repo.refresh()
+    theirs = _push(rig, "feature", parent, {"dev.yaml": "theirs\n"}, "Not on main")
+    assert repo.fetch_branch("feature") == theirs
+    for tag in ("1.1", "1.2"):
+        ours = repo.ensure_branch(request("d1"), BRANCH, theirs, bump(tag, "dev.yaml"))
+    with pytest.raises(Refused, match="branch_taken"):
+        repo.ensure_branch(request("d1"), BRANCH, parent, bump("1.1"))
+    assert _on(rig, BRANCH) == [ours, theirs, parent]
+
+
 def test_a_parent_that_only_another_replica_has_fetched_is_fetched(rig: Rig, repo: GitInfraRepo) -> None:
     repo.refresh()
     parent = rig.outside({STAGING: "newer\n"})
@@ -291,34 +309,24 @@ def test_two_replicas_at_one_branch_leave_one_commit(rig: Rig) -> None:
     assert _on(rig, BRANCH) == [made[0], parent]
 
 
-def test_a_push_from_outside_between_look_and_push_is_not_overwritten(rig: Rig) -> None:
+@pytest.mark.parametrize("moment", [("GET", "info/refs", 3), ("POST", "git-receive-pack", 1)])
+def test_a_push_from_outside_between_look_and_push_is_not_overwritten(rig: Rig, moment: tuple[str, str, int]) -> None:
     repo = rig.repo()
     parent = repo.refresh()
     old = repo.ensure_branch(request("d1"), BRANCH, parent, bump("1.1"))
-    pushed: list[str] = []
-
-    def between(method: str, path: str) -> None:
-        """We have looked; the push begins with this request."""
-        if method == "POST" and path.endswith("git-receive-pack") and not pushed:
-            pushed.append(_push(rig, BRANCH, old, {"theirs": "x"}, "theirs"))
-
-    rig.faults.before = between
+    # The branch and the main branch are fetched; then the push asks what is there, and then it is sent.
+    pushed = _at(rig, moment, lambda: _push(rig, BRANCH, old, {"theirs": "x"}, "theirs"))
     with pytest.raises(Refused) as refusal:
         repo.ensure_branch(request("d1"), BRANCH, parent, bump("1.2"))
     assert refusal.value.reason is ReasonCode.BRANCH_TAKEN
     assert _on(rig, BRANCH) == [*pushed, old, parent]
 
 
-def test_a_branch_that_appears_between_look_and_push_is_not_overwritten(rig: Rig) -> None:
+@pytest.mark.parametrize("moment", [("GET", "info/refs", 2), ("POST", "git-receive-pack", 1)])
+def test_a_branch_that_appears_between_look_and_push_is_not_overwritten(rig: Rig, moment: tuple[str, str, int]) -> None:
     repo = rig.repo()
     parent = repo.refresh()
-    pushed: list[str] = []
-
-    def between(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("git-receive-pack") and not pushed:
-            pushed.append(_push(rig, BRANCH, parent, {"theirs": "x"}, "theirs"))
-
-    rig.faults.before = between
+    pushed = _at(rig, moment, lambda: _push(rig, BRANCH, parent, {"theirs": "x"}, "theirs"))
     with pytest.raises(Refused, match="branch_taken"):
         repo.ensure_branch(request("d1"), BRANCH, parent, bump("1.1"))
     assert _on(rig, BRANCH) == [*pushed, parent]
@@ -424,13 +432,7 @@ def test_a_deleted_branch_is_gone_there_and_forgotten_here(rig: Rig, either: Git
 def test_a_branch_that_moves_while_it_is_deleted_is_deleted_as_it_is(rig: Rig) -> None:
     repo = rig.repo()
     old = repo.ensure_branch(request("d1"), BRANCH, repo.refresh(), bump("1.1"))
-    moves: list[str] = []
-
-    def between(method: str, path: str) -> None:
-        if method == "POST" and path.endswith("git-receive-pack") and not moves:
-            moves.append(_push(rig, BRANCH, old, {"x": "y"}, "late"))
-
-    rig.faults.before = between
+    moves = _at(rig, ("POST", "git-receive-pack", 1), lambda: _push(rig, BRANCH, old, {"x": "y"}, "late"))
     repo.ensure_no_branch(BRANCH)
     assert (len(moves), _on(rig, BRANCH)) == (1, [])
 
@@ -494,6 +496,20 @@ def _refs(rig: Rig) -> list[str]:
     """What the mirror holds on to."""
     (mirror,) = (rig.root / "home").glob("*.git")
     return git("for-each-ref", "--format=%(refname)", cwd=mirror).splitlines()
+
+
+def _at(rig: Rig, moment: tuple[str, str, int], act: Callable[[], str]) -> list[str]:
+    """Have it done when so many such requests have come; returns what it made, later."""
+    method, path, count = moment
+    made: list[str] = []
+    seen = itertools.count(1)
+
+    def before(asked: str, where: str) -> None:
+        if asked == method and where.endswith(path) and next(seen) == count:
+            made.append(act())
+
+    rig.faults.before = before
+    return made
 
 
 def _push(rig: Rig, branch: str, parent: str, files: Mapping[str, str], message: str) -> str:
