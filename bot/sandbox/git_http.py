@@ -51,8 +51,8 @@ class GitServer:
 
     `token` is accepted as the password of Basic authorization (any user, as GitHub does) or as a Bearer token.
     `on_push` is called in a worker thread, once for every changed ref, after the push has been answered. With `who`,
-    other tokens are good too: it answers the login of a token for a service (`git-upload-pack`, `git-receive-pack`),
-    or an empty text.
+    it decides instead of `token`: it answers the login of a token for a service (`git-upload-pack`,
+    `git-receive-pack`), or an empty text.
     """
 
     def __init__(self, root: Path, token: str, *, on_push: Callable[[Push], None] | None = None) -> None:
@@ -111,8 +111,9 @@ class GitServer:
                 return ""
         elif kind.lower() != "bearer":
             return ""
-        login = self.who(given, service) if self.who else ""
-        return login or ("x-access-token" if hmac.compare_digest(given.encode(), self.token.encode()) else "")
+        if self.who is not None:
+            return self.who(given, service)
+        return "x-access-token" if hmac.compare_digest(given.encode(), self.token.encode()) else ""
 
     async def _serve(
         self, scope: Scope, headers: Mapping[str, str], name: str, service: str, receive: Receive, send: Send

@@ -26,7 +26,7 @@ from bot.sandbox.github_app import App, Apps
 from bot.sandbox.github_git import Bare
 from bot.sandbox.github_http import Edge, Limits
 from bot.sandbox.github_json_people import Places
-from bot.sandbox.github_merge import Method, mergeable_state
+from bot.sandbox.github_merge import BASE_MOVED, Method, mergeable_state
 from bot.sandbox.github_model import (
     Account,
     CheckRun,
@@ -192,8 +192,6 @@ class GitHub:
         """Accept this token no more, neither here nor for git."""
         with self.state.lock:
             self.state.grants.pop(value, None)
-        if self.git.token == value:
-            self.git.token = "-"
 
     def install(self, app: App) -> None:
         """An App that may get tokens for the repository."""
@@ -321,7 +319,12 @@ class GitHub:
             self.state.runs.append(run)
             return run
 
-    # ------------------------------------------------------------ webhooks
+    # ------------------------------------------------------------ trouble and webhooks
+
+    def trip(self, message: str = BASE_MOVED, *, status: int = 405, times: int = 1) -> None:
+        """Refuse the next merges in these words: GitHub does so when branches move, or locks are held, just then."""
+        with self.state.lock:
+            self._pulls.trips += [GitHubError(status, message)] * times
 
     def webhooks(self, url: str, secret: str) -> Webhooks:
         """Send signed deliveries to this address from now on."""

@@ -53,6 +53,7 @@ class RepositoryCalls:
             Route("GET", "/orgs/{org}/teams/{slug}/members", self._members, "members:read"),
             Route("GET", "/orgs/{org}/teams/{slug}/memberships/{login}", self._membership, "members:read"),
             Route("GET", "/orgs/{org}/teams/{slug}", self._team, "members:read"),
+            Route("GET", "/orgs/{org}", self._organization),
         )
 
     # ------------------------------------------------------------ people
@@ -84,14 +85,14 @@ class RepositoryCalls:
         )
 
     def _team(self, call: Call) -> Answer:
-        team, render = self._one_team(call), call.render
-        organization = render.organization()
-        owner = render.profile(self.state.account(team.organization))
-        organization |= {key: owner[key] for key in ("html_url", "created_at", "updated_at", "type", "public_repos")}
-        organization |= {"public_gists": 0, "followers": 0, "following": 0, "archived_at": None}
-        organization |= {"has_organization_projects": True, "has_repository_projects": True}
-        told = {**render.team(team), "organization": organization, "members_count": len(team.members)}
+        team, owner = self._one_team(call), call.render.full_organization()
+        told = {**call.render.team(team), "organization": owner, "members_count": len(team.members)}
         return Answer({**told, "repos_count": 1, "created_at": owner["created_at"], "updated_at": owner["updated_at"]})
+
+    def _organization(self, call: Call) -> Answer:
+        if call.words["org"].lower() != self.state.owner.lower():
+            raise not_found()
+        return Answer(call.render.full_organization())
 
     def _members(self, call: Call) -> Answer:
         return Answer(Page([call.render.user(login) for login in self._one_team(call).members]))

@@ -103,6 +103,18 @@ class PeopleRender:
             "description": None,
         }
 
+    def full_organization(self) -> Json:
+        """The owner, as its own page of the API tells it."""
+        profile = self.profile(self.state.account(self.state.owner))
+        kept = ("html_url", "type", "public_repos", "public_gists", "followers", "following")
+        return {
+            **self.organization(),
+            **{key: profile[key] for key in (*kept, "created_at", "updated_at")},
+            "has_organization_projects": True,
+            "has_repository_projects": True,
+            "archived_at": None,
+        }
+
     def team(self, team: Team) -> Json:
         """A team, as it stands among the reviewers that are asked."""
         owner = self.state.account(team.organization)

@@ -10,7 +10,7 @@ from bot.sandbox.github_state import State
 _GITHUB = ("GitHub", "noreply@github.com")
 _NOT_MERGEABLE = "Pull Request is not mergeable"
 _HEAD_MOVED = "Head branch was modified. Review and try the merge again."
-_BASE_MOVED = "Base branch was modified. Review and try the merge again."
+BASE_MOVED = "Base branch was modified. Review and try the merge again."
 _PAGE = "pulls/pulls#merge-a-pull-request"
 
 
@@ -96,7 +96,7 @@ def merge(state: State, pull: Pull, login: str, method: Method, title: str | Non
     made = {Method.MERGE: _merge, Method.SQUASH: _squash, Method.REBASE: _rebase}[method]
     new = made(state, pull, login, tip, title, message)
     if not state.git.move(f"refs/heads/{pull.base_branch}", new, tip):
-        raise GitHubError(405, _BASE_MOVED, page=_PAGE)
+        raise GitHubError(405, BASE_MOVED, page=_PAGE)
     return new
 
 

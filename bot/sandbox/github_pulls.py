@@ -18,6 +18,7 @@ class Pulls:
 
     def __init__(self, state: State, events: Events) -> None:
         self.state, self._events = state, events
+        self.trips: list[GitHubError] = []  # what the next merges are refused with, whatever they are
 
     # ------------------------------------------------------------ open and edit
 
@@ -218,6 +219,8 @@ class Pulls:
         if state.role(login) < Role.WRITE:
             raise GitHubError(403, "Must have write access to the repository.")
         github_merge.check_mergeable(state, pull, login, method, sha)
+        if self.trips:
+            raise self.trips.pop(0)
         before = state.base_tip(pull)
         new = github_merge.merge(state, pull, login, method, title, message)
         self._merged(pull, login, new, before)
@@ -235,7 +238,7 @@ class Pulls:
     def notice(self, login: str = "") -> None:
         """Look at every ref, and do what GitHub does when one has moved, however it was moved.
 
-        Without a login it was whoever is pushing at the moment, or whose commit it is.
+        Without a login it was whose commit it is, or whoever is pushing at the moment.
         """
         state = self.state
         now = state.git.refs("refs/heads", "refs/tags")
@@ -243,13 +246,13 @@ class Pulls:
         for ref in sorted(before.keys() | now.keys()):
             old, new = before.get(ref, NOTHING), now.get(ref, NOTHING)
             if old != new:
-                who = login or self.state.pushing or self._committer(new)
+                who = login or self._committer(new)
                 self._events.push(ref, old, new, who)
                 self._moved(ref.removeprefix("refs/heads/"), old, new, who)
 
     def _committer(self, sha: str) -> str:
         account = self.state.by_email(self.state.git.commit(sha).committer.email) if sha != NOTHING else None
-        return account.login if account else "ghost"
+        return account.login if account else self.state.pushing or "ghost"
 
     def _moved(self, branch: str, old: str, new: str, login: str) -> None:
         for pull in self.state.open_pulls():

@@ -65,16 +65,20 @@ class Recorder:
                 sent.extend(message.get("body", b""))
                 return message
 
+            def keep() -> None:
+                raw = scope.get("raw_path", scope["path"].encode()).decode("ascii").partition("?")[0]
+                query = parse_qs(scope["query_string"].decode(), keep_blank_values=True)
+                self.traffic.append(Exchange(scope["method"], raw, query, _parsed(sent), status, _parsed(answered)))
+
             async def sending(message: Message) -> None:
                 nonlocal status
                 status = message.get("status", status)
                 answered.extend(message.get("body", b""))
+                if message["type"] == "http.response.body" and not message.get("more_body"):
+                    keep()  # before the client knows, so that it finds its own call
                 await send(message)
 
             await app(scope, receiving, sending)
-            raw = scope.get("raw_path", scope["path"].encode()).decode("ascii").partition("?")[0]
-            query = parse_qs(scope["query_string"].decode(), keep_blank_values=True)
-            self.traffic.append(Exchange(scope["method"], raw, query, _parsed(sent), status, _parsed(answered)))
 
         return listened
 

@@ -108,6 +108,8 @@ def test_the_repository_is_as_described(subject: Subject, judge: Octokit, source
         "/user",
         "/users/octo-lead",
         "/rate_limit",
+        "/orgs/company",
+        "/orgs/nobody",
         "/orgs/company/teams/platform",
         "/orgs/company/teams/platform/members",
         "/orgs/company/teams/platform/memberships/octo-lead",

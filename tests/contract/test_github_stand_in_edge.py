@@ -258,6 +258,15 @@ def test_a_merge_can_be_done_and_not_answered(subject: Subject) -> None:
     assert subject.github.pull(second).merged
 
 
+def test_a_merge_can_trip_over_a_race_and_go_through_the_next_time(subject: Subject) -> None:
+    number = subject.open()
+    subject.github.trip()
+    answer = subject.merge(number)
+    message = "Base branch was modified. Review and try the merge again."
+    assert (answer.status_code, answer.json()["message"]) == (405, message)
+    assert subject.merge(number).status_code == 200
+
+
 def test_every_call_is_kept(subject: Subject) -> None:
     subject.call("GET", "/nowhere")
     assert subject.github.calls[-1] == ("GET", "/nowhere", 404)

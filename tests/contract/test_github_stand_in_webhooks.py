@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bot.sandbox.github import BOT, App
+from bot.sandbox.github import BOT, App, Role
 from bot.sandbox.server import Server
 from tests.contract.git_rig import git
 from tests.contract.github_stand_in_rig import FILE, REPOSITORY, REST, TOKEN, Subject, app_key, app_token, served
@@ -181,6 +181,16 @@ def test_who_may_only_read_cannot_push(work: Path) -> None:
     git("ls-remote", url.replace(TOKEN, "token-octo-reader"), cwd=work)
     with pytest.raises(subprocess.CalledProcessError):
         git("ls-remote", url.replace(TOKEN, "token-octo-stranger"), cwd=work)
+
+
+def test_the_bot_that_lost_its_rights_cannot_push_any_more(subject: Subject, work: Path) -> None:
+    subject.github.user(BOT, role=Role.READ)
+    commit(work, "late")
+    with pytest.raises(subprocess.CalledProcessError):
+        git("push", "origin", "HEAD:deploy/1", cwd=work)
+    subject.github.revoke(TOKEN)
+    with pytest.raises(subprocess.CalledProcessError):
+        git("ls-remote", "origin", cwd=work)
 
 
 def test_an_installations_token_pushes_as_the_app_until_it_ends(subject: Subject, work: Path) -> None:
