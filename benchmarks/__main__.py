@@ -6,10 +6,15 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import ack, delivery, push
+from benchmarks import ack, delivery, push, render
 from benchmarks.table import Row
 
-ALL: dict[str, Callable[[], list[Row]]] = {"push": push.rows, "delivery": delivery.rows, "ack": ack.rows}
+ALL: dict[str, Callable[[], list[Row]]] = {
+    "push": push.rows,
+    "delivery": delivery.rows,
+    "ack": ack.rows,
+    "render": render.rows,
+}
 
 
 def main() -> int:

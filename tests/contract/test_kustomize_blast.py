@@ -60,7 +60,9 @@ metadata: {name: reader}
 rules: [{apiGroups: [""], resources: [configmaps], resourceNames: [settings], verbs: [get]}]
 """
 BASE = {
-    "base/kustomization.yaml": "resources: [deployment.yaml, account.yaml]\nconfigMapGenerator: [{name: settings, literals: [a=b]}]\n",
+    "base/kustomization.yaml": (
+        "resources: [deployment.yaml, account.yaml]\nconfigMapGenerator: [{name: settings, literals: [a=b]}]\n"
+    ),
     "base/deployment.yaml": DEPLOYMENT,
     "base/account.yaml": ACCOUNT,
     "side/kustomization.yaml": (
@@ -90,7 +92,10 @@ def ordinary() -> dict[str, str]:
 def odd() -> dict[str, str]:
     """Overlays that one run could mix up, or that must not be in one at all."""
     base = "resources: [../../base"
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'NAME', annotations: {}}\ndata:\n  a: |\n    ---\n    kind: Boundary\n"
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'NAME', annotations: {}}\n"
+        "data:\n  a: |\n    ---\n    kind: Boundary\n"
+    )
     nested = "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Service, metadata: {name: in-list}}]\n"
     return {
         # The reference is written in the overlay, outside of the prefix: alone kustomize finds the one Deployment that
@@ -102,6 +107,9 @@ def odd() -> dict[str, str]:
         # These refer to what they do not have and others do: alone it stays as it is written.
         **overlay("stranger1", "resources: [hpa.yaml]\nnamespace: one\n", hpa_yaml=HPA.replace("scaler", "scaler3")),
         **overlay("stranger2", "resources: [hpa.yaml]\nnamePrefix: x-\n", hpa_yaml=HPA.replace("scaler", "scaler4")),
+        # Exactly one other has it: in one run kustomize would take that one's name.
+        **overlay("lent", f"{base}]\nnamespace: lone\nnamePrefix: l-\n"),
+        **overlay("borrower", "resources: [hpa.yaml]\nnamespace: lone\n", hpa_yaml=HPA.replace("scaler", "scaler5")),
         # The same ids twice: one run refuses them.
         **overlay("twin1", f"{base}]\nnamespace: twins\n"),
         **overlay("twin2", f"{base}]\nnamespace: twins\nimages: [{{name: reg.example.com/service, newTag: '2'}}]\n"),
@@ -128,7 +136,8 @@ def odd() -> dict[str, str]:
         **overlay("origin", f"{base}]\nnamespace: origin\nbuildMetadata: [originAnnotations]\n"),
         **overlay(
             "vars",
-            f"{base}]\nnamespace: vars\nvars: [{{name: N, objref: {{apiVersion: v1, kind: ServiceAccount, name: runner}}}}]\n",
+            f"{base}]\nnamespace: vars\n"
+            "vars: [{name: N, objref: {apiVersion: v1, kind: ServiceAccount, name: runner}}]\n",
         ),
         **overlay("crds", f"{base}]\nnamespace: crds\ncrds: [crd.json]\n", crd_json="{}"),
         **overlay(
@@ -140,7 +149,8 @@ def odd() -> dict[str, str]:
         **overlay("component", f"{base}]\ncomponents: [../../side]\nnamespace: component\n"),
         **overlay(
             "generated",
-            f"{base}]\nnamespace: generated\nconfigMapGenerator: [{{name: settings, behavior: merge, literals: [c=d]}}]\n"
+            f"{base}]\nnamespace: generated\n"
+            "configMapGenerator: [{name: settings, behavior: merge, literals: [c=d]}]\n"
             "secretGenerator: [{name: shared-secret, literals: [p=q]}]\n",
         ),
         **overlay(
@@ -150,7 +160,7 @@ def odd() -> dict[str, str]:
         ),
         **overlay("text1", "resources: [text.yaml]\n", text_yaml=text.replace("NAME", "123")),
         **overlay(
-            "text2", f"resources: [text.yaml]\ncommonAnnotations: {{a: b}}\n", text_yaml=text.replace("NAME", "true")
+            "text2", "resources: [text.yaml]\ncommonAnnotations: {a: b}\n", text_yaml=text.replace("NAME", "true")
         ),
         **overlay("list", "resources: [list.yaml]\nnamespace: list\n", list_yaml=nested),
         **overlay("noted", f"{base}]\ncommonAnnotations: {{internal.config.kubernetes.io/prefixes: p1-}}\n"),
@@ -205,6 +215,16 @@ def test_odd_overlays_come_out_as_each_does_alone(command: tuple[str, ...]) -> N
     one_by_one = KustomizeRenderer(command)
     different = [name for name in folders(files) if told(together[name]) != told(alone(one_by_one, tree, name))]
     assert different == []
+
+
+def test_a_name_is_not_taken_from_another_overlay(command: tuple[str, ...]) -> None:
+    tree = MemoryTree({**BASE, **odd()})
+    renderer = Counting(command)
+    together = renderer.render_many(tree, ["o/lent", "o/borrower", "o/list", "o/space1"])
+    borrowed = together["o/borrower"]
+    assert isinstance(borrowed, Rendered)
+    assert "    name: service\n" in borrowed.text
+    assert "l-service" not in borrowed.text
 
 
 def test_ordinary_overlays_share_runs(command: tuple[str, ...]) -> None:
