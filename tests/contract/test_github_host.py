@@ -515,6 +515,7 @@ def test_an_apps_token_is_not_logged(
 ) -> None:
     """PyGithub logs whole answers at the level DEBUG, and here the answer is the token."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="github")
     host = app_host()
     host.ensure_pull_request(DRAFT)
     assert host.token() == rig.github.installation_tokens()[0]

@@ -277,6 +277,7 @@ def test_a_branch_of_that_name_in_a_fork_or_into_another_base_is_not_ours() -> N
 
     with odd_github(answer) as odd:
         assert odd.host.ensure_pull_request(DRAFT).number == 9
+        assert [method for method, _ in odd.calls] == ["GET", "POST"]
 
 
 # ---------------------------------------------------------------- merging
@@ -454,6 +455,7 @@ def everything(host: GitHubHost) -> list[Callable[[], object]]:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 429, 500])
 def test_no_secret_is_repeated_when_the_server_echoes_it(status: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="github")
 
     def answer(request: Request) -> Response:
         return said(status, f"You sent {request.headers['authorization']}", errors=[request.headers["authorization"]])
@@ -467,6 +469,14 @@ def test_no_secret_is_repeated_when_the_server_echoes_it(status: int, caplog: py
         assert odd.host.team_members("company/platform") is None
         assert f"Bearer {TOKEN}" in odd.tokens
     assert TOKEN not in caplog.text
+
+
+def test_a_token_of_no_known_shape_is_not_repeated_either() -> None:
+    def answer(request: Request) -> Response:
+        return said(409, f"You sent {request.headers['authorization'].removeprefix('Bearer ')}")
+
+    with odd_github(answer, login=Token("canary-of-another-shape")) as odd:
+        assert refusal(lambda: odd.host.pull_request(7)).detail == "You sent [redacted]"
 
 
 @pytest.mark.parametrize("token", ["", "ghp_a b", "ghp_a\nX: y", "ghp_ä"])

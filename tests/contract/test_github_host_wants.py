@@ -141,6 +141,7 @@ def test_running_checks_are_waited_for_and_failed_ones_hold_it_back(rig: GateRig
         "The check `ci/validate` has not passed (pending).",
     )
     rig.github.set_check(rig.head, "lint", "skipped")
+    assert rig.look().wants == ("The check `ci/validate` has not passed (pending).",)
     rig.github.set_status(rig.head, "ci/validate", "success", "bob")
     assert rig.look().verdict is MergeVerdict.READY
 
