@@ -42,6 +42,7 @@ from bot.metrics import StoreCollector
 from bot.schedule import Schedule
 from bot.serving import Server, StartError, listen
 from bot.settings import Settings
+from bot.slack.decisions import Decisions
 from bot.slack.listeners import BotIdentity, Listeners, build_app
 from bot.slack.outbox import Outbox
 from bot.slack.outbox_rows import OutboxRows
@@ -159,7 +160,8 @@ class Program:
                 await asyncio.to_thread(self.gatekeeper.reclaim)
             self.gatekeeper.start()
         self.outbox.start()
-        bolt = build_app(self.listeners, identity, self.slack)
+        decisions = Decisions(self.listeners, self.store, self.slack)
+        bolt = build_app(self.listeners, identity, self.slack, decisions.register)
         if self.settings.socket_mode:
             app_token = self.settings.slack_app_token.get_secret_value()
             self.socket = SocketConnection(app_token, self.settings.slack_api_url, bolt_dispatch(bolt))

@@ -78,6 +78,8 @@ class Deployment(SQLModel, table=True):
         Index("deployments_by_target", "app", "environment", "requested_at"),
         Index("deployments_by_phase", "phase", "requested_at"),
         Index("deployments_by_time", "requested_at"),
+        Index("deployments_by_card", "card_id"),
+        Index("deployments_by_change", "change_id"),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=32)

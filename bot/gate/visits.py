@@ -13,7 +13,6 @@ from sqlalchemy.exc import OperationalError
 from bot.gate import words
 from bot.gate.proposals import Proposals, Seen, still_asked_for
 from bot.gate.reviews import Reviews
-from bot.gate.shown import shown_json
 from commands import approve, policy
 from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
@@ -145,7 +144,7 @@ class Visits:
             mine.pr_number, mine.pr_url = seen.pull.number, seen.pull.url
             mine.base_sha, mine.own_sha, mine.head_sha = seen.base, seen.own, seen.pull.head_sha
             mine.binding, mine.content = seen.binding.as_json(), content
-            mine.shown, mine.diff = shown_json(seen), seen.effect.text
+            mine.shown, mine.diff = words.shown(seen, environment.approval).as_json(), seen.effect.text
             mine.state, mine.note, mine.wants, mine.visits = ChangeState.OPEN, "", "[]", 0
             for row in gate.members(uow, mine.id):
                 self._fill(uow, row, seen)

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
+from bot.gate.proposals import Seen
 from commands.binding import Binding
-from commands.catalogue import Catalogue
+from commands.catalogue import Approval, Catalogue, Comment
 from commands.requests import mention
+from commands.shown import Shown, ShownApp
 from storage import models
 from storage.models import Change
 from storage.unit_of_work import AuditEntry, Note
 
 _MOST_MENTIONS = 10
+_LONGEST = 600
 
 
 def base_moved(before: Binding, now: Binding) -> bool:
@@ -44,3 +47,29 @@ def status(change: Change, have: int) -> str:
     if change.break_glass:
         return "Break-glass: to be reviewed afterwards"
     return f"Approved by {have} of {change.required}"
+
+
+def shown(seen: Seen, rule: Approval | None) -> Shown:
+    """What a card shows of what was seen."""
+    apps = tuple(
+        ShownApp(
+            app=app,
+            before=content.before.tag or content.before.digest[:19],
+            after=content.image.tag or content.image.digest[:19],
+            digest=content.image.digest,
+            summary=seen.effect.apps[app].summary[:_LONGEST],
+            told=content.told,
+        )
+        for app, content in seen.contents.items()
+    )
+    others = tuple((name, told[:_LONGEST]) for name, told in sorted(seen.effect.others.items()))
+    strangers = tuple(sorted({name for one in seen.binding.strangers for name in (*one.logins, *one.emails)}))
+    files = tuple(sorted(seen.binding.files))
+    return Shown(
+        apps,
+        others,
+        files,
+        strangers,
+        rule.groups if rule else (),
+        rule is not None and rule.comment is Comment.REQUIRED,
+    )

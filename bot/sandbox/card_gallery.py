@@ -14,7 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bot.slack.cards import SlackMessage, answer_message, deployment_card, thread_message
+from bot.slack.answers import answer_message, thread_message
+from bot.slack.blocks import SlackMessage
+from bot.slack.cards import deployment_card
 from commands.reasons import ReasonCode
 from commands.requests import Answer, History, Row, mention
 from storage.models import Deployment

@@ -1,32 +1,24 @@
-"""What people see: one card per deployment, and the answers to commands. Pure: values in, Slack messages out."""
+"""One card per deployment, which tells the truth at every instant. Pure: values in, Slack messages out."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-from bot.slack.text import FALLBACK, SECTION, cut, escape, foreign, link, middle, quoted
+from bot.slack import review as reviews
+from bot.slack.blocks import Block, SlackMessage, bold, button, chunked, context, fallback, section
+from bot.slack.review import ReviewView
+from bot.slack.text import cut, escape, foreign, link, middle, quoted
 from commands.ports import RolloutState
 from commands.reasons import ReasonCode
-from commands.requests import Answer, Row, mention
-from storage.models import Deployment
+from commands.requests import mention
+from storage.models import Deployment, Kind
 from storage.phases import STAGE_ORDER, Phase, Stage
 
-Block = dict[str, Any]
 CommitLink = Callable[[str], str]
 """From a commit id to its page; empty when there is none."""
 
 CANCEL = "deployment:cancel"
-OLDER = "audit:older"
+ROLLBACK = "deployment:rollback"
 _HEADER = 140  # of 150: an emoji may count as two
-
-
-@dataclass(frozen=True)
-class SlackMessage:
-    """A message ready to post. `text` says everything: screen readers read only that."""
-
-    text: str
-    blocks: tuple[Block, ...]
 
 
 _MARKS = {
@@ -45,40 +37,152 @@ _STOPPED = frozenset({Phase.FAILED, Phase.ERRORED})
 _NEVER_BEGAN = frozenset({Phase.REJECTED, Phase.EXPIRED, Phase.CANCELLED, Phase.SUPERSEDED})
 
 
-def deployment_card(deployment: Deployment, commit_link: CommitLink, *, ahead: str = "") -> SlackMessage:
-    """The card of one deployment as it stands. `ahead` names what it waits for."""
+def deployment_card(
+    deployment: Deployment, commit_link: CommitLink, *, ahead: str = "", review: ReviewView | None = None
+) -> SlackMessage:
+    """The card of one deployment as it stands. `ahead` names what it waits for, `review` is of its change."""
     phase = Phase(deployment.phase)
-    steps = _steps(deployment, commit_link, ahead)
+    steps = _steps(deployment, commit_link, ahead, review)
     title, header = _titles(deployment)
-    blocks: list[Block] = [{"type": "header", "text": {"type": "plain_text", "text": header, "emoji": True}}]
+    blocks: list[Block] = [_header(header)]
     if header != title:
-        steps.insert(0, _bold(escape(f"{_change(deployment)} · {deployment.environment}")))
-    blocks.append(_raw_section("\n".join(steps)))
+        steps.insert(0, bold(escape(f"{_change(deployment)} · {deployment.environment}")))
+    blocks.append(section("\n".join(steps)))
     told = [escape(title)]
     if phase.ended:
         what, next_step = cut(escape(deployment.what), 1400), cut(escape(deployment.next_step), 800)
         told += [what, next_step]
         if what or next_step:
-            why = _bold(what) if phase is not Phase.SUCCEEDED else what
-            blocks.append(_raw_section("\n".join(part for part in (why, next_step) if part)))
+            why = bold(what) if phase is not Phase.SUCCEEDED else what
+            blocks.append(section("\n".join(part for part in (why, next_step) if part)))
         if deployment.detail and phase in _STOPPED:
-            blocks.append(_raw_section(quoted(deployment.detail, 1500)))
-    elif deployment.note:
-        note = cut(escape(deployment.note), 800)
-        told.append(note)
-        blocks.append(_context(f"⚠️ {note}"))
+            blocks.append(section(quoted(deployment.detail, 1500)))
+    else:
+        for trouble in (deployment.blocked if phase is not Phase.RUNNING else "", deployment.note):
+            if trouble:
+                note = cut(escape(trouble), 800)
+                told.append(note)
+                blocks.append(context(f"⚠️ {note}"))
+    if review is not None:
+        more, said = reviews.parts(review)
+        blocks += more
+        told += said
     told += steps
-    if deployment.reason:
-        said = f"Reason: {foreign(deployment.reason)}"
+    blocks += _foot(deployment, told, review)
+    return SlackMessage(fallback(told, " "), tuple(blocks))
+
+
+def set_card(rows: Sequence[Deployment], commit_link: CommitLink, *, review: ReviewView | None = None) -> SlackMessage:
+    """The card of several deployments that were asked for together: a line each."""
+    first = rows[0]
+    counts = {phase: sum(row.phase == phase for row in rows) for phase in Phase}
+    title = f"{_set_mark(counts)} {len(rows)} apps · {first.environment} · {_set_state(counts, len(rows))}"
+    steps = [escape(f"✓ Requested by {mention(first.requested_by)}")]
+    if first.promoted_from:
+        steps[0] += escape(f", from {first.promoted_from}")
+    if review is not None:
+        steps += reviews.steps(review)
+    merged = next((row.commit_sha for row in rows if row.commit_sha), "") if review is not None else ""
+    if merged:
+        steps.append(f"✓ Merged {_commit(merged, commit_link)}")
+    blocks: list[Block] = [_header(cut(title, _HEADER)), section("\n".join(steps))]
+    told = [escape(title)]
+    lines = [_line(row, commit_link) for row in rows]
+    blocks += [section(chunk) for chunk in chunked(lines)]
+    told += lines
+    ending = {f"{row.what} {row.next_step}".strip() for row in rows if Phase(row.phase) in _NEVER_BEGAN}
+    blocked = {row.blocked for row in rows if row.blocked and row.phase in {Phase.QUEUED, Phase.AWAITING_APPROVAL}}
+    for said in sorted(ending | blocked)[:3]:
+        text = cut(escape(said), 800)
+        told.append(text)
+        blocks.append(context(f"⚠️ {text}"))
+    if review is not None:
+        more, parts = reviews.parts(review)
+        blocks += more
+        told += parts
+    told += steps
+    blocks += _foot(first, told, review)
+    return SlackMessage(fallback(told, " "), tuple(blocks))
+
+
+def _foot(first: Deployment, told: list[str], review: ReviewView | None) -> list[Block]:
+    """The reason, the name to use in commands, and the buttons of a card."""
+    blocks: list[Block] = []
+    if first.reason:
+        said = f"Reason: {foreign(first.reason)}"
         told.append(cut(escape(said), 900))
         blocks.append({"type": "context", "elements": [{"type": "plain_text", "text": cut(said, 600), "emoji": False}]})
-    name = f"Deployment `{deployment.id}`"
+    ended = Phase(first.phase).ended
+    card_id = first.card_id or first.id
+    name = f"{'Change' if first.card_id else 'Deployment'} `{card_id}`"
     told.append(name)
-    record = f" · the whole record: `/audit history id:{deployment.id}`" if phase.ended else ""
-    blocks.append(_context(f"{name}{record}"))
-    if _can_be_cancelled(deployment):
-        blocks.append({"type": "actions", "elements": [_button("Cancel", CANCEL, deployment.id, style="danger")]})
-    return SlackMessage(_fallback(told, " "), tuple(blocks))
+    record = f" · the whole record: `/audit history id:{card_id}`" if ended else ""
+    blocks.append(context(f"{name}{record}"))
+    buttons = reviews.buttons(review, environment=first.environment) if review is not None else []
+    if _can_be_cancelled(first):
+        buttons.append(button("Cancel", CANCEL, card_id, style="" if buttons else "danger"))
+    if _can_be_rolled_back(first):
+        buttons.append(button("Roll back", ROLLBACK, first.id, style="danger"))
+    return [*blocks, {"type": "actions", "elements": buttons}] if buttons else blocks
+
+
+def _header(text: str) -> Block:
+    return {"type": "header", "text": {"type": "plain_text", "text": text, "emoji": True}}
+
+
+def _can_be_rolled_back(deployment: Deployment) -> bool:
+    """It reached git and did not become well: going back is one click away."""
+    return (
+        deployment.phase in _STOPPED
+        and bool(deployment.commit_sha)
+        and not deployment.card_id
+        and deployment.kind != Kind.ROLLBACK
+    )
+
+
+def _set_mark(counts: dict[Phase, int]) -> str:
+    for phase in (
+        Phase.FAILED,
+        Phase.ERRORED,
+        Phase.RUNNING,
+        Phase.AWAITING_APPROVAL,
+        Phase.QUEUED,
+        Phase.REJECTED,
+        Phase.EXPIRED,
+        Phase.CANCELLED,
+        Phase.SUPERSEDED,
+    ):
+        if counts[phase]:
+            return _MARKS[phase][0]
+    return _MARKS[Phase.SUCCEEDED][0]
+
+
+def _set_state(counts: dict[Phase, int], total: int) -> str:
+    """`waits for approval`, or `2 live, 1 failed` once they differ."""
+    found = [(phase, count) for phase, count in counts.items() if count]
+    if len(found) == 1:
+        return _MARKS[found[0][0]][1]
+    del total
+    return ", ".join(f"{count} {_MARKS[phase][1]}" for phase, count in found)
+
+
+def _line(row: Deployment, commit_link: CommitLink) -> str:
+    """One app of a set: where it is, and what stopped it."""
+    phase = Phase(row.phase)
+    mark, state = _MARKS[phase]
+    line = f"{mark} *{escape(row.app)}* {escape(_change(row).removeprefix(row.app).strip())} · {state}"
+    if phase is Phase.RUNNING:
+        now = list(_after_commit(row, phase))
+        line += f"\n      {now[-1] if now else f'… {_uncommitted(row, phase)}'}"
+    elif phase in _STOPPED:
+        line += f"\n      {cut(escape(f'{row.what} {row.next_step}'.strip()), 500)}"
+        if row.commit_sha:
+            line += f"\n      In git at {_commit(row.commit_sha, commit_link)}: " + escape(
+                f"`/rollback {row.app} {row.environment} --reason …` goes back."
+            )
+    if row.note and not phase.ended:
+        line += f"\n      ⚠️ {cut(escape(row.note), 300)}"
+    return line
 
 
 def _titles(deployment: Deployment) -> tuple[str, str]:
@@ -108,14 +212,17 @@ def _can_be_cancelled(deployment: Deployment) -> bool:
     return not phase.ended
 
 
-def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str) -> list[str]:
+def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str, review: ReviewView | None = None) -> list[str]:
     """What has happened, in lines of mrkdwn: done, doing, or where it stopped."""
-    lines = [escape(f"✓ Requested by {mention(deployment.requested_by)}")]
+    lines = [escape(f"✓ {_asked(deployment)} by {mention(deployment.requested_by)}")]
+    if review is not None:
+        lines += reviews.steps(review)
     phase = Phase(deployment.phase)
     if phase is Phase.QUEUED:
-        return [*lines, escape(f"… Waiting {f'for {ahead}' if ahead else 'to start'}")]
+        waits = f"for {ahead}" if ahead else "until nothing is in its way" if deployment.blocked else "to start"
+        return [*lines, escape(f"… Waiting {waits}")]
     if phase is Phase.AWAITING_APPROVAL:
-        return [*lines, "… Waiting for approval"]
+        return lines if review is not None else [*lines, "… Waiting for approval"]
     if phase in _NEVER_BEGAN:
         return [*lines, "✗ Nothing was committed"]
     if not deployment.commit_sha:
@@ -127,6 +234,16 @@ def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str) -> list[
         done = "In git" if deployment.reason_code == ReasonCode.COMMITTED else "Live"
         lines.append(f"✓ {done} {_span(seconds)} after it was requested")
     return lines
+
+
+def _asked(deployment: Deployment) -> str:
+    match deployment.kind:
+        case Kind.ROLLBACK:
+            return f"Rollback{f' to what `{deployment.restores}` deployed' if deployment.restores else ''} requested"
+        case Kind.PROMOTE:
+            return f"Promotion from {deployment.promoted_from} requested"
+        case _:
+            return "Requested"
 
 
 def _after_commit(deployment: Deployment, phase: Phase) -> Iterator[str]:
@@ -144,8 +261,9 @@ def _after_commit(deployment: Deployment, phase: Phase) -> Iterator[str]:
 
 
 def _verifying(deployment: Deployment) -> str:
-    del deployment
-    return "Looking at git once more"
+    if deployment.soak_until is not None:
+        return f"Well so far; it has to stay so until {deployment.soak_until:%H:%M:%S} UTC"
+    return "Looking whether it is well"
 
 
 def _uncommitted(deployment: Deployment, phase: Phase) -> str:
@@ -161,6 +279,8 @@ def _uncommitted(deployment: Deployment, phase: Phase) -> str:
 
 def _written(deployment: Deployment) -> str:
     """A deployment of what git said already has made no commit: the one it names is somebody else's."""
+    if deployment.change_id:
+        return "Merged"
     if deployment.commit_sha != deployment.base_sha:
         return "Committed"
     return f"Git said {escape(foreign(deployment.version))} already, at"
@@ -196,103 +316,3 @@ def _span(seconds: int) -> str:
         return f"{seconds} s"
     minutes = seconds // 60
     return f"{minutes} min {seconds % 60} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
-# ---------------------------------------------------------------- answers
-
-
-def answer_message(answer: Answer) -> SlackMessage:
-    """What the person who asked reads."""
-    head = f"{'🚫 ' if answer.refused else ''}{answer.what}"
-    next_step = cut(escape(answer.next_step), 1000)
-    what = cut(escape(head), 1800)
-    blocks: list[Block] = [_raw_section("\n".join(part for part in (what, next_step) if part))]
-    told = [part for part in (what, next_step) if part]
-    blocks += [_raw_section(chunk) for chunk in _chunks(answer.rows)]
-    told += _told_rows(answer.rows)
-    if answer.quote:
-        blocks.append(_raw_section(quoted(answer.quote)))
-        told.append(escape(foreign(answer.quote)))
-    if answer.older is not None:
-        value = json.dumps(
-            {
-                "app": answer.older.app[:63],
-                "environment": answer.older.environment[:63],
-                "actor": answer.older.actor[:32],
-                "deployment_id": answer.older.deployment_id[:32],
-                "before": answer.older.before,
-            }
-        )
-        blocks.append({"type": "actions", "elements": [_button("Older", OLDER, value)]})
-    return SlackMessage(_fallback(told, "\n"), tuple(blocks))
-
-
-def thread_message(body: dict[str, Any]) -> SlackMessage:
-    """A reply below a card: our text, then outside text as a quotation."""
-    text = cut(escape(str(body.get("text", ""))), SECTION)
-    quote = str(body.get("quote", ""))
-    blocks = [_raw_section(part) for part in (text, quoted(quote) if quote else "") if part]
-    return SlackMessage(_fallback([text, escape(foreign(quote))], "\n"), tuple(blocks))
-
-
-# ---------------------------------------------------------------- parts
-
-
-def _fallback(parts: list[str], joiner: str) -> str:
-    """The text without blocks, of parts that are escaped; sentences end in a stop, so that they are read as such."""
-    said = [part for part in parts if part]
-    if joiner == " ":
-        said = [part if part.endswith((".", "!", "?", "…")) else f"{part}." for part in said]
-    return cut(joiner.join(said), FALLBACK)
-
-
-def _bold(text: str) -> str:
-    """Bold ends at a line's end in Slack, so every line is made bold; a star of its own would end it too."""
-    return "\n".join(f"*{line.replace('*', '∗')}*" for line in text.split("\n") if line.strip())  # noqa: RUF001 - a star that is no markup
-
-
-def _raw_section(text: str) -> Block:
-    return {"type": "section", "text": _mrkdwn(cut(text, SECTION))}
-
-
-def _context(text: str) -> Block:
-    return {"type": "context", "elements": [_mrkdwn(cut(text, 2000))]}
-
-
-def _mrkdwn(text: str) -> Block:
-    """`verbatim`: Slack must not turn an outside address, channel or `@everyone` into a link or a mention."""
-    return {"type": "mrkdwn", "text": text, "verbatim": True}
-
-
-def _button(label: str, action: str, value: str, *, style: str = "") -> Block:
-    button: Block = {
-        "type": "button",
-        "text": {"type": "plain_text", "text": label},
-        "action_id": action,
-        "value": value,
-    }
-    if style:
-        button["style"] = style
-    return button
-
-
-def _chunks(rows: tuple[Row, ...]) -> list[str]:
-    """Rows as texts that each fit a section."""
-    chunks: list[str] = []
-    for row in rows:
-        line = cut(f"• {escape(row.text)}", 700)
-        if row.detail:
-            line += f"\n      {cut(escape(row.detail), 700)}"
-        if chunks and len(chunks[-1]) + len(line) < SECTION - 1:
-            chunks[-1] += f"\n{line}"
-        else:
-            chunks.append(line)
-    return chunks[:40]
-
-
-def _told_rows(rows: tuple[Row, ...]) -> list[str]:
-    """Rows for the text without blocks: without their details where all of them would not fit."""
-    full = [f"• {escape(row.text)}" + (f" ({escape(row.detail)})" if row.detail else "") for row in rows]
-    if sum(len(line) + 1 for line in full) < FALLBACK - 600:
-        return full
-    return [f"• {escape(row.text)}" for row in rows]

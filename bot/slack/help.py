@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bot.slack.cards import SlackMessage
+from bot.slack.blocks import SlackMessage
 from bot.slack.parse import DEPLOY, PROMOTE, ROLLBACK
 
 _DEPLOY = f"""\

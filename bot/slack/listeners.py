@@ -19,14 +19,16 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.desk import Desk
-from bot.slack.cards import CANCEL, OLDER, SlackMessage, answer_message
+from bot.slack.answers import OLDER, answer_message
+from bot.slack.blocks import SlackMessage
+from bot.slack.cards import CANCEL
 from bot.slack.help import help_message
-from bot.slack.parse import parse_audit, parse_deploy, parse_mention
+from bot.slack.parse import parse_audit, parse_deploy, parse_mention, parse_promote, parse_rollback
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Cancel, Help, History, Request, Source
 from storage.models import Target
 from storage.scribe import Scribe
-from storage.unit_of_work import Note, Store
+from storage.unit_of_work import Note, Store, UnitOfWork
 
 ACK_SECONDS = Histogram(
     "locktender_ack_seconds",
@@ -34,7 +36,7 @@ ACK_SECONDS = Histogram(
     ["kind"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3),
 )
-COMMANDS = ("/deploy", "/audit")
+COMMANDS = ("/deploy", "/promote", "/rollback", "/audit")
 DOUBLE_CLICK = 10
 """Seconds: clicks of one person on one button in the same ten are one."""
 log = structlog.get_logger("slack")
@@ -72,6 +74,14 @@ class Listeners:
         """`/deploy …`."""
         await self._command(ack, body, parse_deploy(str(body.get("text") or "")))
 
+    async def on_promote(self, ack: AsyncAck, body: Body) -> None:
+        """`/promote …`."""
+        await self._command(ack, body, parse_promote(str(body.get("text") or "")))
+
+    async def on_rollback(self, ack: AsyncAck, body: Body) -> None:
+        """`/rollback …`."""
+        await self._command(ack, body, parse_rollback(str(body.get("text") or "")))
+
     async def on_audit(self, ack: AsyncAck, body: Body) -> None:
         """`/audit …`."""
         await self._command(ack, body, parse_audit(str(body.get("text") or ""), me=str(body.get("user_id") or "")))
@@ -85,7 +95,7 @@ class Listeners:
         asker = Asker(
             team_id=_team_of(event, body),
             user_id=str(event["user"]),
-            delivery_key=_key("event", body.get("event_id")),
+            delivery_key=delivery_key("event", body.get("event_id")),
             channel_id=str(event.get("channel") or ""),
             source=Source.MENTION,
             thread_ts=str(event.get("thread_ts") or event.get("ts") or ""),
@@ -105,13 +115,13 @@ class Listeners:
 
     async def on_cancel(self, ack: AsyncAck, body: Body) -> None:
         """The Cancel button of a card. A second click within seconds is the same request."""
-        asker = _clicker(body, double_click=True)
-        await self._clicked(ack, body, asker, Cancel((str(_action(body).get("value") or ""),)), replace=False)
+        asker = clicker(body, double_click=True)
+        await self.clicked(ack, body, asker, Cancel((str(action_of(body).get("value") or ""),)), replace=False)
 
     async def on_older(self, ack: AsyncAck, body: Body) -> None:
         """The Older button below a page of the record."""
-        request = _page(str(_action(body).get("value") or ""))
-        await self._clicked(ack, body, _clicker(body, double_click=False), request, replace=True)
+        request = _page(str(action_of(body).get("value") or ""))
+        await self.clicked(ack, body, clicker(body, double_click=False), request, replace=True)
 
     async def on_other_command(self, ack: AsyncAck, body: Body) -> None:
         """A command that the app's settings name and this version does not know."""
@@ -125,7 +135,7 @@ class Listeners:
             "This button is of another version of Locktender and does nothing now.",
             "`/deploy help` shows how to say what you want.",
         )
-        await self._tell_clicker(ack, body, _clicker(body, double_click=False), answer_message(answer), replace=False)
+        await self.tell_clicker(ack, body, clicker(body, double_click=False), answer_message(answer), replace=False)
 
     async def on_other_event(self, ack: AsyncAck, body: Body) -> None:
         """An event that the app subscribes to and nobody here needs: taken, so that Slack does not send it again."""
@@ -142,7 +152,7 @@ class Listeners:
         asker = Asker(
             team_id=str(body.get("team_id") or ""),
             user_id=str(body.get("user_id") or ""),
-            delivery_key=_key("trigger", body.get("trigger_id")),
+            delivery_key=delivery_key("trigger", body.get("trigger_id")),
             channel_id=str(body.get("channel_id") or ""),
             source=Source.SLASH,
             response_url=str(body.get("response_url") or ""),
@@ -150,12 +160,14 @@ class Listeners:
         message = await self._answer(asker, request)
         await ack(text=message.text, blocks=list(message.blocks), response_type="ephemeral")
 
-    async def _clicked(self, ack: AsyncAck, body: Body, asker: Asker, request: Request, *, replace: bool) -> None:
-        await self._tell_clicker(ack, body, asker, await self._answer(asker, request), replace=replace)
+    async def clicked(self, ack: AsyncAck, body: Body, asker: Asker, request: Request, *, replace: bool) -> None:
+        """Do what a button asks for, and answer whoever clicked."""
+        await self.tell_clicker(ack, body, asker, await self._answer(asker, request), replace=replace)
 
-    async def _tell_clicker(
-        self, ack: AsyncAck, body: Body, asker: Asker, message: SlackMessage, *, replace: bool
+    async def tell_clicker(
+        self, ack: AsyncAck | None, body: Body, asker: Asker, message: SlackMessage, *, replace: bool
     ) -> None:
+        """Answer a click at its response_url, through the outbox, and ack it unless that was done."""
         note = Note(
             key=f"answer:{asker.delivery_key}:{body.get('trigger_id')}",
             target=Target.RESPONSE,
@@ -167,7 +179,8 @@ class Listeners:
         except (SQLAlchemyError, OSError):
             log.exception("slack.answer_not_recorded", user=asker.user_id)
             self._say_directly(asker.response_url, message)
-        await ack()
+        if ack is not None:
+            await ack()
         self._recorded()
 
     def _say_directly(self, url: str, message: SlackMessage) -> None:
@@ -179,6 +192,10 @@ class Listeners:
     async def _answer(self, asker: Asker, request: Request) -> SlackMessage:
         if isinstance(request, Help):
             return help_message(request.command)
+        return answer_message(await self.decide(asker, request))
+
+    async def decide(self, asker: Asker, request: Request) -> Answer:
+        """What the desk says; a sentence with an id to look for when it cannot."""
         try:
             answer: Answer = await self._in_thread(lambda: self._desk.answer(asker, request))
         except Exception:  # the edge: a defect of ours is rolled back too, and nobody is left without a word
@@ -190,7 +207,21 @@ class Listeners:
                 f"Try again in a minute; if it stays so, give the platform team the error id `{error_id}`.",
             )
         self._recorded()
-        return answer_message(answer)
+        return answer
+
+    async def send(self, note: Note) -> None:
+        """Put a message in the outbox, before the ack."""
+        await self._in_thread(lambda: self._send(note))
+        self._recorded()
+
+    async def look(self, read: Callable[[UnitOfWork], T]) -> T:
+        """One look at the database."""
+
+        def in_snapshot() -> T:
+            with self._store.read() as uow:
+                return read(uow)
+
+        return await asyncio.to_thread(in_snapshot)
 
     def _send(self, note: Note) -> None:
         with self._store.write() as uow:
@@ -200,7 +231,12 @@ class Listeners:
         return await asyncio.wrap_future(self._scribe.submit(work))
 
 
-def build_app(listeners: Listeners, identity: BotIdentity, client: AsyncWebClient) -> AsyncApp:
+def build_app(
+    listeners: Listeners,
+    identity: BotIdentity,
+    client: AsyncWebClient,
+    more: Callable[[AsyncApp], None] = lambda _: None,
+) -> AsyncApp:
     """The Bolt app. Signatures are checked before it (bot.slack.signing); it makes no call to authorise a request."""
 
     async def authorize(**_: object) -> AuthorizeResult:
@@ -220,21 +256,25 @@ def build_app(listeners: Listeners, identity: BotIdentity, client: AsyncWebClien
         ignoring_self_events_enabled=False,  # on_mention looks at bot_id itself
         raise_error_for_unhandled_request=False,
     )
-    app.command("/deploy")(_timed("command", listeners.on_deploy))
-    app.command("/audit")(_timed("command", listeners.on_audit))
-    app.event("app_mention")(_timed("event", listeners.on_mention))
-    app.action(CANCEL)(_timed("click", listeners.on_cancel))
-    app.action(OLDER)(_timed("click", listeners.on_older))
+    app.command("/deploy")(timed("command", listeners.on_deploy))
+    app.command("/promote")(timed("command", listeners.on_promote))
+    app.command("/rollback")(timed("command", listeners.on_rollback))
+    app.command("/audit")(timed("command", listeners.on_audit))
+    app.event("app_mention")(timed("event", listeners.on_mention))
+    app.action(CANCEL)(timed("click", listeners.on_cancel))
+    app.action(OLDER)(timed("click", listeners.on_older))
+    more(app)
     anything = re.compile("")  # the last of each kind: Bolt takes the first listener that matches
-    app.command(anything)(_timed("command", listeners.on_other_command))
-    app.action(anything)(_timed("click", listeners.on_other_action))
-    app.event(anything)(_timed("event", listeners.on_other_event))
+    app.command(anything)(timed("command", listeners.on_other_command))
+    app.action(anything)(timed("click", listeners.on_other_action))
+    app.event(anything)(timed("event", listeners.on_other_event))
     return app
 
 
-def _timed(
+def timed(
     kind: str, listener: Callable[[AsyncAck, Body], Awaitable[None]]
 ) -> Callable[[AsyncAck, Body], Awaitable[None]]:
+    """The listener, its time measured from the arrival."""
     observe = ACK_SECONDS.labels(kind).observe
 
     async def timed(ack: AsyncAck, body: Body) -> None:
@@ -256,7 +296,7 @@ async def _post(url: str, message: SlackMessage) -> None:
         log.warning("slack.not_told", error=type(error).__name__)
 
 
-def _key(kind: str, value: object) -> str:
+def delivery_key(kind: str, value: object) -> str:
     """What makes a delivery the same one again. Slack always gives it; without one every delivery is its own."""
     return f"{kind}:{value or uuid4().hex}"
 
@@ -267,13 +307,14 @@ def _team_of(event: Body, body: Body) -> str:
     return str(event.get("user_team") or event.get("team") or own or "")
 
 
-def _action(body: Body) -> Body:
+def action_of(body: Body) -> Body:
+    """The button that was clicked."""
     actions = body.get("actions") or [{}]
     first: Body = actions[0]
     return first
 
 
-def _clicker(body: Body, *, double_click: bool) -> Asker:
+def clicker(body: Body, *, double_click: bool) -> Asker:
     """Who clicked, by signed ids. With `double_click`, clicks within seconds on one message are one request.
 
     Not for longer: what was refused a minute ago may be right now, and the state itself keeps an effect from doubling.
@@ -281,13 +322,13 @@ def _clicker(body: Body, *, double_click: bool) -> Asker:
     user = body.get("user") or {}
     container = body.get("container") or {}
     channel = str((body.get("channel") or {}).get("id") or container.get("channel_id") or "")
-    action = _action(body)
+    action = action_of(body)
     when = str(action.get("action_ts") or "").partition(".")[0]
     key = (
         f"click:{channel}:{container.get('message_ts')}:{action.get('action_id')}:{user.get('id')}"
         f":{int(when) // DOUBLE_CLICK}"
         if double_click and when.isdigit()
-        else _key("trigger", body.get("trigger_id"))
+        else delivery_key("trigger", body.get("trigger_id"))
     )
     return Asker(
         team_id=str(user.get("team_id") or (body.get("team") or {}).get("id") or ""),

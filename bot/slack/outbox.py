@@ -19,14 +19,17 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
-from bot.slack.cards import SlackMessage, thread_message
+from bot.slack.answers import thread_message
+from bot.slack.blocks import SlackMessage
 from bot.slack.outbox_look import CardJob, NoteJob, Quiet
 from bot.slack.outbox_rows import LEASE, RATE_LIMITED, SENT, OutboxRows
 from storage.models import Target
 
 LOOK_EVERY = 1.0
 ROUND_GAP = 0.1
-"""Seconds between two rounds: what is written meanwhile shares the next, and nobody sees a tenth of a second."""
+"""Seconds between two rounds: what is written meanwhile shares the next, and nobody sees a tenth of a second. Twice as
+long after each round that was asked for and found nothing, up to LOOK_EVERY: while Slack takes no posts for a channel,
+every command asks for one."""
 TIMEOUT = 10
 """Seconds for one call to a response_url."""
 Call = Callable[..., Awaitable[AsyncSlackResponse]]
@@ -88,6 +91,7 @@ class Outbox:
                 log.info("outbox.left_for_later")
 
     async def _run(self) -> None:
+        gap = ROUND_GAP
         while True:
             last = self._stopping  # asked before the look: what was written just before the stop is still sent
             try:
@@ -99,7 +103,8 @@ class Outbox:
             if last and not busy:
                 return
             if not self._stopping:
-                await asyncio.sleep(ROUND_GAP)
+                await asyncio.sleep(gap)
+            gap = ROUND_GAP if busy or not self._wake.is_set() else min(gap * 2, LOOK_EVERY)
             if not busy and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout=LOOK_EVERY)

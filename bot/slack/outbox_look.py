@@ -9,8 +9,13 @@ from typing import Any, cast
 import structlog
 from sqlalchemy import and_, bindparam, or_, select, update
 
-from bot.slack.cards import CommitLink, SlackMessage, deployment_card
-from storage.models import Card, Deployment, Message, Target
+from bot.slack.blocks import SlackMessage
+from bot.slack.cards import CommitLink, deployment_card, set_card
+from bot.slack.review import ReviewView
+from commands.approve import APPROVED
+from commands.shown import Shown
+from storage import gate
+from storage.models import Card, Change, ChangeState, Deployment, Message, Target
 from storage.phases import Phase
 from storage.unit_of_work import UnitOfWork
 
@@ -140,27 +145,40 @@ class Look:
         shown = self._deployments([card.deployment_id for card in (*updates, *posts)])
         jobs = []
         for card in (*updates, *posts):
-            deployment = shown.get(card.deployment_id)
-            if deployment is None:
+            rows = shown.get(card.deployment_id)
+            if rows is None:
                 self.aside.nothing_to_show.append(card.deployment_id)
                 continue
             try:
-                jobs.append(self._job(card, deployment))
+                jobs.append(self._job(card, rows))
             except (ValueError, LookupError, TypeError):
                 log.exception("outbox.card_unreadable", deployment=card.deployment_id)
                 self.aside.unreadable.append(card.deployment_id)
         return jobs
 
-    def _deployments(self, ids: Sequence[str]) -> Mapping[str, Deployment]:
+    def _deployments(self, ids: Sequence[str]) -> Mapping[str, list[Deployment]]:
+        """What each card shows: one deployment, or those of a set."""
         if not ids:
             return {}
-        query = select(Deployment).where(cast("Any", Deployment).id.in_(ids))
-        return {row.id: row for row in self._uow.session.scalars(query)}
+        table = cast("Any", Deployment)
+        query = select(Deployment).where(or_(table.id.in_(ids), table.card_id.in_(ids))).order_by(table.app, table.id)
+        found: dict[str, list[Deployment]] = {}
+        for row in self._uow.session.scalars(query):
+            found.setdefault(row.card_id or row.id, []).append(row)
+        return found
 
-    def _job(self, card: Card, deployment: Deployment) -> CardJob:
+    def _job(self, card: Card, rows: Sequence[Deployment]) -> CardJob:
+        deployment = rows[0]
         if Phase(deployment.phase).ended:
             waiting = self._uow.waiting_for(deployment.app, deployment.environment)
             self.aside.named_anew += [other.id for other in waiting if other.phase is Phase.QUEUED]
+        change = gate.change_of(self._uow, deployment.change_id)
+        review = review_of(self._uow, change) if change is not None else None
+        message = (
+            set_card(rows, self._commit_link, review=review)
+            if deployment.card_id
+            else deployment_card(deployment, self._commit_link, ahead=self._ahead(deployment), review=review)
+        )
         return CardJob(
             card.deployment_id,
             card.channel,
@@ -168,8 +186,8 @@ class Look:
             card.attempts,
             card.shown,
             deployment.requested_at,
-            deployment.revision,
-            deployment_card(deployment, self._commit_link, ahead=self._ahead(deployment)),
+            sum(row.revision for row in rows) + (change.revision if change is not None else 0),
+            message,
         )
 
     def _ahead(self, deployment: Deployment) -> str:
@@ -258,3 +276,27 @@ def due_notes(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401
         private = message.target.in_([Target.RESPONSE, Target.EPHEMERAL])
         query = query.where(or_(private, and_(message.channel.not_in(there), ~replies.exists())))
     return query
+
+
+def review_of(uow: UnitOfWork, change: Change) -> ReviewView:
+    """A change as its card shows it."""
+    said = [one for one in gate.approvals(uow, change) if one.verdict == APPROVED]
+    return ReviewView(
+        id=change.id,
+        state=ChangeState(change.state),
+        requested_by=change.requested_by,
+        required=change.required,
+        token=change.token,
+        approved_by=tuple(one.slack_user or f"github:{one.login}" for one in said),
+        expires_at=change.expires_at,
+        pr_number=change.pr_number,
+        pr_url=change.pr_url,
+        shown=Shown.from_json(change.shown),
+        moved=change.moved,
+        wants=tuple(json.loads(change.wants)),
+        note=change.note,
+        merged_by=change.merged_by,
+        break_glass=change.break_glass,
+        review_due=change.review_due,
+        reviewed_by=change.reviewed_by,
+    )

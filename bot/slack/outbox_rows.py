@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, func, select, update
 
 from bot.slack.cards import CommitLink
 from bot.slack.outbox_look import CARDS, HOPELESS, MEND_FIRST, MESSAGES, NOTHING_QUIET, CardJob, Look, NoteJob, Quiet
+from storage import gate
 from storage.models import Card, Message, Target
 from storage.unit_of_work import Store, UnitOfWork
 
@@ -85,10 +86,9 @@ class OutboxRows:
         """It shows the revision that was leased; it is still behind when there is a newer one."""
         with self._store.write() as uow:
             card = uow.session.get(Card, job.deployment_id)
-            deployment = uow.deployment(job.deployment_id)
             if card is not None:
                 card.ts, card.shown, card.attempts, card.error = ts, shown, 0, ""
-                card.behind = deployment is not None and deployment.revision != job.revision
+                card.behind = gate.revision(uow, job.deployment_id) != job.revision
                 card.not_before = uow.now + UPDATE_GAP
 
     def card_failed(self, job: CardJob, code: str, seconds: float) -> None:

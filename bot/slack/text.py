@@ -6,6 +6,7 @@ from commands.requests import outside
 
 _MENTION = re.compile("\ue000([A-Za-z0-9_-]+)\ue001")
 _USER = re.compile(r"[UW][A-Z0-9]{2,}")
+_GROUP = re.compile(r"S[A-Z0-9]{2,}")
 _TERMINAL = re.compile("\u001b\\[[0-9;?]*[ -/]*[@-~]")
 """Colours and cursor moves, as build logs hold them."""
 _INVISIBLE = re.compile(
@@ -30,6 +31,8 @@ def escape(text: str) -> str:
 def _mentioned(found: re.Match[str]) -> str:
     """Slack shows a mention of what is no user id as an error: a command-line user stays a name."""
     who = found.group(1)
+    if _GROUP.fullmatch(who):
+        return f"<!subteam^{who}>"
     return f"<@{who}>" if _USER.fullmatch(who) else who
 
 

@@ -12,7 +12,7 @@ from slack_sdk.models.blocks import Block
 from slackblocks import _limits as limits
 
 from bot.sandbox.slack_blocks import message_faults
-from bot.slack.cards import SlackMessage
+from bot.slack.blocks import SlackMessage
 
 OURS = re.compile(r"<@[UW][A-Z0-9]{2,}>|<https?://[^\s<>|]+\|[^<>|]+>")
 ENTITY = re.compile(r"&(amp|lt|gt);")

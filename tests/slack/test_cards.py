@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from bot.sandbox.card_gallery import gallery, page
-from bot.slack.cards import CANCEL, OLDER, SlackMessage, answer_message, deployment_card, thread_message
+from bot.slack.answers import OLDER, answer_message, thread_message
+from bot.slack.blocks import SlackMessage
+from bot.slack.cards import CANCEL, ROLLBACK, deployment_card
 from bot.slack.help import help_message
 from commands.reasons import ReasonCode
 from commands.requests import Answer, History, Row, mention
@@ -252,7 +254,8 @@ def test_cancel_is_there_exactly_while_it_can_be_cancelled(phase: Phase, stage: 
     waiting = phase in {Phase.QUEUED, Phase.AWAITING_APPROVAL}
     early = phase is Phase.RUNNING and stage in {Stage.WAITING, Stage.CHECK}
     card = deployment_card(deployment(phase, stage), commit_link)
-    assert buttons(card) == ([CANCEL] if waiting or early else [])
+    back = phase in {Phase.FAILED, Phase.ERRORED} and bool(deployment(phase, stage).commit_sha)
+    assert buttons(card) == ([CANCEL] if waiting or early else [ROLLBACK] if back else [])
 
 
 def test_a_jenkins_that_lies_about_its_address_cannot_forge_a_link() -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
 from bot.sandbox.slack_model import AUDITOR, DEPLOYMENTS, DEVELOPER, OUTSIDER, RELEASE_MANAGER, SHARED, Message
-from bot.slack.listeners import _clicker, _team_of
+from bot.slack.listeners import clicker, _team_of
 from storage.phases import Phase
 from tests.slack.bot_rig import Rig, rig
 
@@ -251,7 +251,7 @@ def test_clicks_in_the_same_seconds_are_one_request_and_a_later_one_is_its_own()
             "actions": [{"action_id": "deployment:cancel", "action_ts": at, "value": "84an2qhsvg"}],
             "trigger_id": trigger,
         }
-        return _clicker(body, double_click=True).delivery_key
+        return clicker(body, double_click=True).delivery_key
 
     assert key("1795434730.1", "t1") == key("1795434733.9", "t2")
     assert key("1795434730.1", "t1") != key("1795434790.1", "t3"), "what was refused a minute ago may be right now"

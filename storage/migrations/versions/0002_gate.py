@@ -99,3 +99,5 @@ def upgrade() -> None:
     op.add_column("deployments", sa.Column("superseded_by", sa.String(), server_default=sa.text("''"), nullable=False))
     op.add_column("deployments", sa.Column("soak_restarts", sa.Integer(), nullable=True))
     op.add_column("deployments", sa.Column("soak_until", UtcDateTime, nullable=True))
+    op.create_index("deployments_by_card", "deployments", ["card_id"], unique=False)
+    op.create_index("deployments_by_change", "deployments", ["change_id"], unique=False)
