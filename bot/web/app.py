@@ -1,9 +1,10 @@
 """The HTTP side: Slack's endpoint, health, readiness and metrics."""
 
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -11,12 +12,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from bot.slack.signing import Verdict, verify
 
 LARGEST_BODY = 256 * 1024
 """Bytes; Slack's own payloads stay far below."""
+_SAYS_SOMETHING = re.compile("=[^&]")
 log = structlog.get_logger("web")
 
 Troubles = Callable[[], list[str]]
@@ -82,18 +85,27 @@ def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles, webho
 
 
 async def _body(request: Request) -> bytes | None:
-    """The whole body, or None when it is larger than anything Slack sends."""
-    read = bytearray()
-    async for chunk in request.stream():
-        read += chunk
+    """The whole body, or None when it is larger than anything Slack sends.
+
+    Read from the server itself: every ack would wait for the making and closing of `request.stream()`.
+    """
+    read: bytes = b""
+    while True:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        read += message.get("body", b"")
         if len(read) > LARGEST_BODY:
             return None
-    return bytes(read)
+        if not message.get("more_body", False):
+            return read
 
 
 def _is_payload(text: str, content_type: str) -> bool:
     """Whether Bolt can read it as Slack's: it raises on much else, which would be a 500 and a stack trace."""
     if not text.lstrip().startswith("{") and "json" not in content_type:
+        if not any(unquote_plus(pair.partition("=")[0]) == "payload" for pair in text.split("&")):
+            return _SAYS_SOMETHING.search(text) is not None  # a command, whose values Bolt takes apart
         forms = parse_qs(text)
         if "payload" not in forms:
             return bool(forms)
