@@ -4,8 +4,8 @@
     with Server(github.app) as server, github: ...
 
 Held to GitHub's OpenAPI description and to Octokit's webhook examples by `tests/contract/test_github_stand_in*.py`, and
-no kinder than GitHub: what it refuses, it refuses with GitHub's status and words. Left out: GraphQL, forks, review
-comments on lines, merge queues, and who may bypass a ruleset.
+no kinder than GitHub: what it refuses, it refuses with GitHub's status and words. Left out: forks, review comments on
+lines, merge queues, who may bypass a ruleset, and GraphQL but for `refUpdateRule`.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from bot.sandbox.github_api_pulls import PullCalls
 from bot.sandbox.github_api_repository import RepositoryCalls
 from bot.sandbox.github_app import App, Apps
 from bot.sandbox.github_git import Bare
+from bot.sandbox.github_graphql import GraphQl
 from bot.sandbox.github_http import Edge, Limits
 from bot.sandbox.github_json_people import Places
 from bot.sandbox.github_merge import BASE_MOVED, Method, mergeable_state
@@ -79,7 +80,8 @@ class GitHub:
         self._apps = Apps(self.state)
         self.limits = Limits()
         calls = RepositoryCalls(self.state, self._pulls, self._events, self.limits)
-        routes = (*self._apps.routes(), *PullCalls(self.state, self._pulls).routes(), *calls.routes())
+        pulls, graphql = PullCalls(self.state, self._pulls), GraphQl(self.state)
+        routes = (*self._apps.routes(), *graphql.routes(), *pulls.routes(), *calls.routes())
         self._edge = Edge(self.state, routes, self.limits, self._apps.caller, self._before)
         pages = [WebRoute("/{path:path}", self._answer, methods=_METHODS)]
         self.plain: ASGIApp = Starlette(routes=pages)  # never spoilt; for who wants to listen in between

@@ -5,13 +5,14 @@ Left out: the shape of the answers (`test_github_stand_in_contract.py`).
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.sandbox.github import BOT, GitHubError, Rules
 from bot.sandbox.github_model import RuleSource
 from bot.sandbox.github_rules import owners_of, parse_owners
-from tests.contract.github_stand_in_rig import FILE, REST, Subject, served
+from tests.contract.github_stand_in_rig import FILE, REST, TOKEN, Subject, served
 
 ONE_REVIEW = "At least 1 approving review is required by reviewers with write access."
 
@@ -205,6 +206,31 @@ def test_only_administrators_see_the_protection_and_everyone_the_required_checks
     assert seen["protected"] is True
     assert seen["protection"]["required_status_checks"]["contexts"] == ["ci"]
     assert subject.get(f"{REST}/rules/branches/main") == []  # classic protection is no ruleset
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/api/graphql"])
+def test_graphql_shows_more_of_the_protection_to_those_who_are_no_administrators(subject: Subject, path: str) -> None:
+    subject.github.require(reviews=2, checks=("ci",), code_owners=True)
+    assert subject.call("POST", path, {"query": "{ viewer { login } }"}).status_code == 404  # until it is let through
+    subject.github.settings.graphql = True
+    fields = "requiredApprovingReviewCount requiresCodeOwnerReviews requiredStatusCheckContexts"
+
+    def ask(fields: str, ref: str = "refs/heads/main", token: str = TOKEN) -> Any:
+        query = (
+            "query ($owner: String!, $name: String!, $ref: String!) { repository(owner: $owner, name: $name) "
+            f"{{ ref(qualifiedName: $ref) {{ refUpdateRule {{ {fields} }} }} }} }}"
+        )
+        body = {"query": query, "variables": {"owner": "company", "name": "infra", "ref": ref}}
+        return subject.call("POST", path, body, token=token).json()
+
+    rule = ask(fields)["data"]["repository"]["ref"]["refUpdateRule"]
+    assert list(rule.values()) == [2, True, ["ci"]]
+    assert ask(fields, "refs/heads/nowhere") == {"data": {"repository": {"ref": None}}}
+    assert "Could not resolve" in ask(fields, token="token-octo-stranger")["errors"][0]["message"]
+    assert "requiresMagic" in ask("requiresMagic")["errors"][0]["message"]
+    assert ask("(")["errors"]
+    subject.github.protect(Rules(reviews=2, source=RuleSource.RULESET))
+    assert ask(fields)["data"]["repository"]["ref"]["refUpdateRule"] is None
 
 
 def test_a_protected_branch_cannot_be_deleted(subject: Subject) -> None:
