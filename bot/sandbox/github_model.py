@@ -184,7 +184,7 @@ class Settings:
     squash: bool = True
     rebase: bool = True
     delete_branch_on_merge: bool = False
-    graphql: bool = False  # off is as behind a gateway that lets REST through alone: less is told, never more
+    graphql: bool = True  # off is as behind a gateway that lets REST through alone: less is told, never more
 
 
 class GitHubError(Exception):
