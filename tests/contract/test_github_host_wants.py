@@ -77,13 +77,14 @@ def test_missing_reviews_are_counted(rig: GateRig, source: RuleSource) -> None:
 
 
 def test_a_protection_that_may_not_be_read_says_where_to_look(rig: GateRig) -> None:
-    rig.require(RuleSource.PROTECTION, last_push=True)  # which is not even told by GraphQL
+    rig.require(RuleSource.PROTECTION, reviews=1)
     found = rig.look()
     assert found.verdict is MergeVerdict.BLOCKED
     assert "page of the pull request" in found.wants[0]
 
 
-def test_its_reviews_are_told_all_the_same(rig: GateRig) -> None:
+def test_its_reviews_are_told_where_graphql_is_let_through(rig: GateRig) -> None:
+    rig.github.settings.graphql = True
     rig.require(RuleSource.PROTECTION, reviews=1, code_owners=True)
     owners = "GitHub wants a review by a code owner of `environments/production/`: @company/platform."
     assert rig.look().wants == (ONE_REVIEW, owners)
