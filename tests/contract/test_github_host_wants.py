@@ -77,6 +77,7 @@ def test_missing_reviews_are_counted(rig: GateRig, source: RuleSource) -> None:
 
 
 def test_a_protection_that_may_not_be_read_says_where_to_look(rig: GateRig) -> None:
+    rig.github.settings.graphql = False
     rig.require(RuleSource.PROTECTION, reviews=1)
     found = rig.look()
     assert found.verdict is MergeVerdict.BLOCKED
