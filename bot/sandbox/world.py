@@ -26,6 +26,7 @@ import httpx
 from bot.integrations.kustomize.command import find_command
 from bot.sandbox.cluster import Cluster, of_stand_in
 from bot.sandbox.git_http import GitServer
+from bot.sandbox.github import GitHub
 from bot.sandbox.infra_example import create_example
 from bot.sandbox.jenkins import JenkinsServer
 from bot.sandbox.jenkins_engine import Pace
@@ -87,6 +88,7 @@ class Sandbox:
         self.registry = SandboxRegistry()
         self.repository = self.git.create(REPOSITORY)
         create(self.repository)
+        self.github = GitHub(self.git, REPOSITORY, GIT_TOKEN)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -94,6 +96,8 @@ class Sandbox:
         stack.enter_context(self.slack)
         stack.enter_context(self.jenkins)
         self.git_url = stack.enter_context(Server(self.git_faults.wrap(self.git))).url
+        stack.enter_context(self.github)
+        self.github_url = stack.enter_context(Server(self.github.app)).url
         self.jenkins_url = stack.enter_context(Server(self.jenkins.app)).url
         self.cluster = self._given or self._serve_stand_in()
         self.registry_url = stack.enter_context(Server(self.registry.app)).url
@@ -135,6 +139,8 @@ class Sandbox:
             "SLACK_APP_TOKEN": app.app_token,
             "SLACK_API_URL": self.slack.api_url,
             "INFRA_REPO_URL": f"{self.git_url}/{REPOSITORY}.git",
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_API_URL": self.github_url,
             "GITHUB_TOKEN": GIT_TOKEN,
             "JENKINS_URL": self.jenkins_url,
             "JENKINS_USER": self.jenkins.login.user,
@@ -143,6 +149,7 @@ class Sandbox:
             "LOCKTENDER_HOME": str(self.home / "var"),
             "LOCKTENDER_PORT": "0",
             "LOCKTENDER_POLL_SECONDS": str(self.speed.poll),
+            "LOCKTENDER_GATE_POLL_SECONDS": str(self.speed.poll),
         }
 
     @contextlib.contextmanager
