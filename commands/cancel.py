@@ -3,11 +3,13 @@
 import re
 
 from commands import policy
+from commands.closing import close
 from commands.desk import about, answer_once
 from commands.endings import Ending, end
 from commands.facts import Facts
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Cancel, listed, mention
+from storage import gate
 from storage.models import Deployment
 from storage.phases import STAGE_ORDER, Phase, Stage
 from storage.unit_of_work import Store, UnitOfWork
@@ -16,12 +18,19 @@ _ID = re.compile(r"[0-9a-z]{3,32}")
 
 
 def cancel(store: Store, facts: Facts, asker: Asker, request: Cancel) -> Answer:
-    """Cancel a waiting deployment, or a running one that has written nothing; refuse once git has it."""
+    """Cancel what waits, or runs and has written nothing; refuse once git has it. Of a set, all goes with one."""
 
     def decide(uow: UnitOfWork) -> Answer:
-        deployment = _find(uow, facts, request.words)
-        uow.hold(deployment)  # it must not begin to write while this is decided
-        name = f"`{deployment.app}` `{deployment.version}` to `{deployment.environment}` (`{deployment.id}`)"
+        rows = _set_of(uow, request.words) or [_find(uow, facts, request.words)]
+        deployment = rows[0]
+        change = gate.held(uow, deployment.change_id)
+        if change is not None:
+            rows = gate.members(uow, change.id)
+        for row in rows:
+            uow.hold(row)  # none must begin to write while this is decided
+        rows = [row for row in rows if not Phase(row.phase).ended] or rows
+        deployment = rows[0]
+        name = _name(rows)
         if asker.user_id != deployment.requested_by:
             _may_cancel(facts, asker, deployment)
         if Phase(deployment.phase).ended:
@@ -30,18 +39,22 @@ def cancel(store: Store, facts: Facts, asker: Asker, request: Cancel) -> Answer:
                 f"{name} has ended already: {deployment.phase}.",
                 "There is nothing to cancel.",
             )
-        if deployment.phase == Phase.RUNNING and STAGE_ORDER.index(Stage(deployment.stage)) >= STAGE_ORDER.index(
-            Stage.WRITE
-        ):
+        if any(_writes(row) for row in rows):
             back = _back(uow, deployment)
             raise Refused(
                 ReasonCode.TOO_LATE,
                 f"{name} is in git, or about to be; stopping now would leave `{deployment.environment}` unlike git.",
                 f"Let it end, then deploy the version you want{back}.",
             )
-        uow.audit(about(deployment, "deployment:cancel", asker, {"version": deployment.version}))
         what = f"{mention(asker.user_id)} cancelled it before anything was committed."
-        end(uow, deployment, Ending(Phase.CANCELLED, ReasonCode.CANCELLED_BY_PERSON, what), actor=asker.user_id)
+        ending = Ending(Phase.CANCELLED, ReasonCode.CANCELLED_BY_PERSON, what)
+        for row in rows:
+            uow.audit(about(row, "deployment:cancel", asker, {"version": row.version}))
+        if change is not None:
+            close(uow, change, ending, actor=asker.user_id)
+        else:
+            for row in rows:
+                end(uow, row, ending, actor=asker.user_id)
         return Answer(
             ReasonCode.CANCELLED_BY_PERSON,
             f"Cancelled {name}. Nothing was committed.",
@@ -50,6 +63,23 @@ def cancel(store: Store, facts: Facts, asker: Asker, request: Cancel) -> Answer:
         )
 
     return answer_once(store, facts, asker, "cancel", {"words": " ".join(request.words)[:200]}, decide)
+
+
+def _set_of(uow: UnitOfWork, words: tuple[str, ...]) -> list[Deployment]:
+    """The deployments that share a card of this id; none when it names no set."""
+    return gate.of_card(uow, words[0]) if len(words) == 1 and _ID.fullmatch(words[0]) else []
+
+
+def _name(rows: list[Deployment]) -> str:
+    first = rows[0]
+    if len(rows) == 1:
+        return f"`{first.app}` `{first.version}` to `{first.environment}` (`{first.id}`)"
+    apps = listed([row.app for row in rows], joiner="and")
+    return f"{apps} to `{first.environment}` (`{first.card_id}`)"
+
+
+def _writes(row: Deployment) -> bool:
+    return row.phase == Phase.RUNNING and STAGE_ORDER.index(Stage(row.stage)) >= STAGE_ORDER.index(Stage.WRITE)
 
 
 def _may_cancel(facts: Facts, asker: Asker, deployment: Deployment) -> None:

@@ -56,6 +56,13 @@ def members(uow: UnitOfWork, change_id: str) -> list[Deployment]:
     return list(uow.session.scalars(query)) if change_id else []
 
 
+def of_card(uow: UnitOfWork, card_id: str) -> list[Deployment]:
+    """The deployments of a set, by the id of their card."""
+    table = cast("Any", Deployment)
+    query = select(Deployment).where(table.card_id == card_id).order_by(table.app, table.id)
+    return list(uow.session.scalars(query))
+
+
 def approvals(uow: UnitOfWork, change: Change) -> list[Approval]:
     """What was said about the content that is shown now, oldest first."""
     table = cast("Any", Approval)
