@@ -255,3 +255,9 @@ def test_equal_documents_are_left_out_of_a_comparison_wherever_they_stand() -> N
     assert [str(change.ref) for change in found.changed] == ["Deployment/web"]
     assert found.changed[0].fields[0].after == "reg/web:1.4.2"
     assert (found.added, found.removed) == ((), ())
+
+
+def test_the_text_of_an_object_is_made_when_it_is_asked_for_and_without_secrets() -> None:
+    (change,) = diff(SECRET, SECRET.replace("VALUE", "other")).changed
+    assert "canary" not in change.before + change.after
+    assert change.before != change.after

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from bot.integrations.kustomize.diff import ManifestDiff, diff
 from bot.integrations.kustomize.glance import glance
+from bot.integrations.kustomize.seen import Seen
 from commands.catalogue import Catalogue
 from commands.ports import Rendered, Tree
 from commands.reasons import ReasonCode, Refused
@@ -124,6 +125,7 @@ def impact(renderer: ManyRenderer, before: Tree, after: Tree, places: Sequence[P
 
     An overlay that is only on one side comes or goes as a whole. Retry and Unknown from reading git pass through.
     """
+    before, after = Seen(before), Seen(after)
     overlays = list(dict.fromkeys(place.overlay for place in places))
     moved = [overlay for overlay in overlays if _key(renderer, before, overlay) != _key(renderer, after, overlay)]
     olds = renderer.render_many(before, moved)

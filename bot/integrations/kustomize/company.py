@@ -22,7 +22,7 @@ from bot.integrations.kustomize.references import Use
 from commands.ports import Tree
 from commands.reasons import Refused
 
-_MOST_OBJECTS = 160  # of one run
+_MOST_OBJECTS = 240  # of one run, patches counted
 _MOST_VISITS = 100  # kustomizations of one overlay, each as often as it is named
 
 Outcome = str | Refused

@@ -3,7 +3,8 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import yaml
 
@@ -30,12 +31,22 @@ class FieldChange:
 
 @dataclass(frozen=True)
 class ObjectChange:
-    """An object that is on both sides and differs. `before` and `after` are YAML without secrets."""
+    """An object that is on both sides and differs. `left` and `right` are its bodies without secrets."""
 
     ref: ObjectRef
     fields: tuple[FieldChange, ...]
-    before: str
-    after: str
+    left: object = field(compare=False, repr=False)
+    right: object = field(compare=False, repr=False)
+
+    @cached_property
+    def before(self) -> str:
+        """What it was, as YAML without secrets."""
+        return _yaml(self.left)
+
+    @cached_property
+    def after(self) -> str:
+        """What it will be, as YAML without secrets."""
+        return _yaml(self.right)
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ def diff(before: str, after: str) -> ManifestDiff:
         left, right = _hide(old[ref], new[ref])
         fields = tuple(_changes("", left, right))
         if fields:
-            changed.append(ObjectChange(ref, fields, _yaml(left), _yaml(right)))
+            changed.append(ObjectChange(ref, fields, left, right))
     return ManifestDiff(
         added=tuple(_whole(new[ref]) for ref in sorted(new.keys() - old.keys())),
         removed=tuple(_whole(old[ref]) for ref in sorted(old.keys() - new.keys())),

@@ -25,6 +25,7 @@ Chain = tuple[tuple[str, ...], tuple[str, ...]]
 
 # Neither refer to others by name nor are referred to, in kustomize's own table of name references.
 _INERT = re.compile(rb"^kind:[ \t]*(PodDisruptionBudget|NetworkPolicy)[ \t]*\r?$", re.MULTILINE)
+_OBJECT = re.compile(rb"^kind:(?![ \t]*(?:Kustomization|Component)\b)", re.MULTILINE)
 _KIND = re.compile(rb"kind[\"']?[ \t]*:")
 # kustomize keeps its notes on names in annotations of these domains, and names can be changed by patches. Escapes could
 # spell either, so they count as well.
@@ -99,7 +100,7 @@ def source_file(content: bytes) -> SourceFile:
     """A quick look at a file that a build may read."""
     kinds, inert = len(_KIND.findall(content)), len(_INERT.findall(content))
     return SourceFile(
-        objects=len(re.findall(rb"^kind:", content, re.MULTILINE)),
+        objects=len(_OBJECT.findall(content)),
         strange=_STRANGE.search(content) is not None,
         renames=_RENAMES.search(content) is not None,
         inert=0 < kinds == inert,
