@@ -39,6 +39,7 @@ from bot.integrations.kustomize.render import KustomizeRenderer
 from bot.integrations.registry import Endpoint, RegistryClient
 from bot.links import commit_link
 from bot.metrics import StoreCollector
+from bot.outside import ExternalChanges
 from bot.schedule import Schedule
 from bot.serving import Server, StartError, listen
 from bot.settings import Settings
@@ -113,6 +114,8 @@ class Program:
         self._registries: dict[tuple[str, str], RegistryClient] = {}
         renderer = KustomizeRenderer()
         writing = Writing(self.infra, renderer, self.people, self._registry, self.factbook.head)
+        effects = Effects(renderer)
+        self.external = ExternalChanges(self.store, self.infra, effects, self.factbook.facts)
         self.gatekeeper: Gatekeeper | None = None
         merges: Merges | None = None
         if self.host is not None:
@@ -120,8 +123,9 @@ class Program:
                 infra=self.infra,
                 host=self.host,
                 facts=self.factbook.facts,
-                proposals=Proposals(self.infra, writing, self.host, Effects(renderer)),
+                proposals=Proposals(self.infra, writing, self.host, effects),
                 poll=timedelta(seconds=settings.gate_poll_seconds),
+                shared=self.people.shared,
                 changed=self.outbox.poke,
                 ready=self.engine.poke,
             )
@@ -262,7 +266,7 @@ class Program:
 
     def _plan(self) -> None:
         seconds = self.settings.poll_seconds
-        self.schedule.every("infra-repo", timedelta(seconds=seconds), self.factbook.refresh)
+        self.schedule.every("infra-repo", timedelta(seconds=seconds), self._look_at_git)
         self.schedule.every("waiting", timedelta(seconds=1), self._look_at_waiting)
         self.schedule.every("debts", timedelta(minutes=1), self._nag)
         self.schedule.every("deliveries", timedelta(hours=1), self._forget)
@@ -294,7 +298,7 @@ class Program:
         if self.gatekeeper is None:
             return
         if news.kind is HookKind.PUSH and news.branch == self.settings.infra_repo_branch:
-            self.factbook.refresh()
+            self._look_at_git()
             self.gatekeeper.hurry()
         else:
             self.gatekeeper.hurry(news.branch)
@@ -306,6 +310,14 @@ class Program:
         if refresh_blocked(self.store, facts) or lifted:
             self.engine.poke()
             self.outbox.poke()
+
+    def _look_at_git(self) -> None:
+        before = self.infra.head()
+        self.factbook.refresh()
+        if self.external.look():
+            self.outbox.poke()
+        if self.gatekeeper is not None and self.infra.head() != before:
+            self.gatekeeper.hurry()
 
     def _nag(self) -> None:
         if nag(self.store, self.factbook.facts()):

@@ -11,12 +11,12 @@ from commands.closing import supersede
 from commands.desk import about
 from commands.facts import Facts
 from commands.policy import Target
-from commands.requests import Asker
-from storage import gate, locks
+from commands.requests import Asker, mention
+from storage import gate, locks, models
 from storage.models import Card, Change, Kind, new_id
 from storage.newcomers import NewDeployment
 from storage.phases import Phase
-from storage.unit_of_work import AuditEntry, UnitOfWork
+from storage.unit_of_work import AuditEntry, Note, UnitOfWork
 
 ROLLBACK_PRIORITY = 10
 BREAK_GLASS_PRIORITY = 20
@@ -167,6 +167,13 @@ def _add_change(
         expires_at=uow.now + approval.expires_after if approval else None,
     )
     gate.add_change(uow, change)
+    if wish.break_glass:
+        apps = ", ".join(f"`{row.app}` `{row.version}`" for row in rows)
+        text = f"🔨 {mention(asker.user_id)} breaks the glass in `{environment.name}` for {apps}: {wish.reason}"
+        note = Note(
+            f"glass:{change_id}:asked", models.Target.CHANNEL, {"text": text}, channel=known.channels.deployments
+        )
+        uow.send(note)
     uow.audit(
         AuditEntry(
             action="change:open",

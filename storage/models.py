@@ -361,6 +361,15 @@ class AuditRow(SQLModel, table=True):
     leaf: str = ""  # hex SHA-256 of 0x00 and the row's canonical JSON (RFC 6962 leaf hash)
 
 
+class Mark(SQLModel, table=True):
+    """How far something has been looked at, by name: the infra-repo's commits, for one."""
+
+    __tablename__ = "marks"
+
+    name: str = Field(primary_key=True)
+    value: str = Field(default="", sa_type=Text)
+
+
 class CatalogueVersion(SQLModel, table=True):
     """A version of locktender.yaml that was seen: the last good one stays in force across restarts."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from bot.content import find_overlay
 from bot.integrations.kustomize.diff import diff
 from bot.integrations.kustomize.reach import ReachIndex
-from commands.catalogue import Catalogue
+from commands.catalogue import App, Catalogue, Environment
 from commands.ports import Renderer, Tree
 from commands.reasons import Refused
 from storage.models import Deployment
@@ -64,6 +64,16 @@ class Effects:
     def fingerprint(self, tree: Tree, overlay: str) -> str:
         """Of everything in git that the overlay is built from; empty when there is no such overlay yet."""
         return self._reach.reach(tree, overlay).key if tree.entry(overlay) is not None else ""
+
+    def differs(self, before: Tree, after: Tree, known: Catalogue, app: App, environment: Environment) -> bool:
+        """True when what this app is built from here is another in the two trees, or can be built in one only."""
+        return self._reached(before, known, app, environment) != self._reached(after, known, app, environment)
+
+    def _reached(self, tree: Tree, known: Catalogue, app: App, environment: Environment) -> str:
+        try:
+            return self.fingerprint(tree, find_overlay(tree, known, app, environment))
+        except Refused as fault:
+            return str(fault.reason)
 
     def _others(self, before: Tree, after: Tree, known: Catalogue, rows: Sequence[Deployment]) -> Mapping[str, str]:
         asked = {(row.app, row.environment) for row in rows}

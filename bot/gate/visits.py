@@ -60,6 +60,8 @@ class Outside:
     facts: Callable[[], Facts]
     proposals: Proposals
     poll: timedelta
+    shared: Callable[[str], bool | None]
+    """Whether a channel is shared with other workspaces; None when nobody can tell."""
     changed: Callable[[], None]
     """Told after every change that a person can see."""
     ready: Callable[[], None]
@@ -115,6 +117,7 @@ class Visits:
     def _prepare(self, change: Change, rows: Sequence[Deployment]) -> None:
         """Open the pull request, work out what it does, and show it: only now can anybody approve."""
         known = self._allowed(change, rows)
+        words.among_ourselves(rows[0], self._out.shared)
         seen = self._out.proposals.make(change, rows, known)
         self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, "Waits for an approval in Locktender")
         self._show(change, seen, known)

@@ -1,14 +1,15 @@
 """What a visit says: audit entries, replies below a card, who is mentioned, the status on the head. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bot.gate.proposals import Seen
 from commands.binding import Binding
 from commands.catalogue import Approval, Catalogue, Comment
+from commands.reasons import ReasonCode, Refused
 from commands.requests import mention
 from commands.shown import Shown, ShownApp
 from storage import models
-from storage.models import Change
+from storage.models import Change, Deployment
 from storage.unit_of_work import AuditEntry, Note
 
 _MOST_MENTIONS = 10
@@ -73,3 +74,24 @@ def shown(seen: Seen, rule: Approval | None) -> Shown:
         rule.groups if rule else (),
         rule is not None and rule.comment is Comment.REQUIRED,
     )
+
+
+def among_ourselves(row: Deployment, is_shared: Callable[[str], bool | None]) -> None:
+    """Production is not asked for where strangers read along and can click."""
+    channel = row.requested_in
+    if not channel or channel.startswith("D"):  # two people: who they are, the workspace id says
+        return
+    shared = is_shared(channel)
+    if shared is None:
+        raise Refused(
+            ReasonCode.WRONG_WORKSPACE,
+            "Nobody can tell whether the channel that this was asked in is shared with other companies.",
+            "Invite the bot to that channel, or ask in another one.",
+        )
+    if shared:
+        raise Refused(
+            ReasonCode.WRONG_WORKSPACE,
+            f"This was asked in a channel that is shared with other companies; `{row.environment}` is not changed "
+            "from there.",
+            "Ask in a channel of your own workspace.",
+        )

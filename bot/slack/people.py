@@ -33,6 +33,7 @@ class SlackPeople:
         self._profiles: dict[str, tuple[float, Person]] = {}
         self._groups: dict[str, tuple[float, frozenset[str]]] = {}
         self._asked: dict[str, float] = {}
+        self._shared: dict[str, tuple[float, bool]] = {}
 
     def person(self, team_id: str, user_id: str) -> Person:
         """The profile; with empty name and e-mail when Slack does not give it now."""
@@ -72,3 +73,19 @@ class SlackPeople:
         if known is None or now - known[0] > MEMBERS_FOR:
             return None
         return known[1]
+
+    def shared(self, channel_id: str) -> bool | None:
+        """Whether a channel is shared with other workspaces, at most five minutes old; None when nobody tells."""
+        with self._guard:
+            known = self._shared.get(channel_id)
+        if known is not None and self._clock() - known[0] < MEMBERS_FOR:
+            return known[1]
+        try:
+            channel = self._client.conversations_info(channel=channel_id).get("channel") or {}
+        except _UNREADABLE as error:
+            log.warning("people.channel_unreadable", channel=channel_id, error=type(error).__name__)
+            return None
+        found = bool(channel.get("is_ext_shared") or channel.get("is_pending_ext_shared"))
+        with self._guard:
+            self._shared[channel_id] = (self._clock(), found)
+        return found

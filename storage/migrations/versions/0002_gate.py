@@ -86,6 +86,12 @@ def upgrade() -> None:
     )
     op.create_index("locks_by_deployment", "locks", ["deployment_id"], unique=False)
     op.create_index("locks_in_force", "locks", ["lifted_at", "environment", "app"], unique=False)
+    op.create_table(
+        "marks",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.add_column("deployments", sa.Column("card_id", sa.String(), server_default=sa.text("''"), nullable=False))
     op.add_column("deployments", sa.Column("change_id", sa.String(), server_default=sa.text("''"), nullable=False))
     op.add_column("deployments", sa.Column("priority", sa.Integer(), server_default=sa.text("0"), nullable=False))

@@ -1,0 +1,149 @@
+"""Commits that reached the branch past Locktender: each that touches an environment is recorded, and told of."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from bot.gate.effects import Effects
+from commands.catalogue import Catalogue
+from commands.facts import Facts
+from commands.ports import InfraRepo, LoggedCommit
+from commands.reasons import Refused
+from storage import marks
+from storage.models import Target
+from storage.unit_of_work import AuditEntry, Note, Store, UnitOfWork
+
+MARK = "infra-repo:examined"
+MOST = 200
+"""Commits in one look; the next look goes on from there."""
+FARTHEST = 20_000
+"""Commits that may have come since the last look: years of them, after which the oldest are not looked at."""
+_OURS = {"deployment-id", "change-id"}
+_MOST_TOLD = 5
+log = structlog.get_logger("outside")
+
+
+class ExternalChanges:
+    """Looks at every first-parent commit once, in order. `look` may be called from any thread, as often as wanted."""
+
+    def __init__(self, store: Store, infra: InfraRepo, effects: Effects, facts: Callable[[], Facts]) -> None:
+        self._store = store
+        self._infra = infra
+        self._effects = effects
+        self._facts = facts
+        self._guard = threading.Lock()
+
+    def look(self) -> int:
+        """Examine what is new on the branch as last fetched; how many commits were not ours and touch something."""
+        head, facts = self._infra.head(), self._facts()
+        known = facts.in_force.catalogue
+        if head is None or known is None or not self._guard.acquire(blocking=False):
+            return 0
+        try:
+            with self._store.read() as uow:
+                examined = marks.mark(uow, MARK)
+            if examined == head:
+                return 0
+            if not examined:
+                self._move(head)  # the first look: what was there before us is not for us to judge
+                return 0
+            return self._examine(examined, head, known)
+        finally:
+            self._guard.release()
+
+    def _examine(self, examined: str, head: str, known: Catalogue) -> int:
+        try:
+            commits = self._infra.log(head, examined, (), FARTHEST)
+        except Refused:
+            self._rewritten(examined, head, known)
+            return 1
+        found = 0
+        for commit in commits[: -MOST - 1 : -1]:  # the oldest first
+            with self._store.read() as uow:
+                ours = marks.is_recorded(uow, commit.sha)
+                soon = marks.may_be_recorded_soon(uow, _ids(commit))
+            if soon and not ours:
+                return found  # its record follows within a moment: it is looked at again then
+            touched = () if ours else self._touched(commit, known)
+            if touched:
+                found += 1
+            self._record(commit, touched, known)
+        return found
+
+    def _touched(self, commit: LoggedCommit, known: Catalogue) -> tuple[tuple[str, str], ...]:
+        """The apps and environments whose overlays this commit reaches."""
+        after = self._infra.tree(commit.sha)
+        if not commit.parents:
+            return ()
+        before = self._infra.tree(commit.parents[0])
+        return tuple(
+            (app.name, name)
+            for app in known.apps.values()
+            for name in app.environments
+            if self._effects.differs(before, after, known, app, known.environments[name])
+        )
+
+    def _record(self, commit: LoggedCommit, touched: tuple[tuple[str, str], ...], known: Catalogue) -> None:
+        with self._store.write() as uow:
+            uow.in_turn()  # two replicas look at the same branch
+            if marks.mark(uow, MARK) == commit.sha:
+                return
+            marks.set_mark(uow, MARK, commit.sha)
+            if not touched:
+                return
+            for app, environment in touched:
+                uow.audit(
+                    AuditEntry(
+                        "external-change",
+                        actor=f"git:{commit.author.email}",
+                        app=app,
+                        environment=environment,
+                        details={
+                            "commit": commit.sha,
+                            "author": f"{commit.author.name} <{commit.author.email}>",
+                            "committer": f"{commit.committer.name} <{commit.committer.email}>",
+                            "subject": commit.subject[:200],
+                        },
+                    )
+                )
+            self._alert(uow, commit, touched, known)
+        log.warning("outside.commit", commit=commit.sha, touched=len(touched))
+
+    def _alert(
+        self, uow: UnitOfWork, commit: LoggedCommit, touched: tuple[tuple[str, str], ...], known: Catalogue
+    ) -> None:
+        """Only what should have been reviewed is told to everybody."""
+        reviewed = [f"`{app}` in `{name}`" for app, name in touched if known.production_like(name)]
+        if not reviewed:
+            return
+        more = f" and {len(reviewed) - _MOST_TOLD} more" if len(reviewed) > _MOST_TOLD else ""
+        text = (
+            f"⚠️ Commit `{commit.sha[:12]}` changes {', '.join(reviewed[:_MOST_TOLD])}{more}, and no request or "
+            "approval in Locktender belongs to it. Look at it with whoever made it; `/rollback` goes back, or revert it."
+        )
+        quote = f"{commit.author.name} <{commit.author.email}>: {commit.subject[:200]}"
+        body = {"text": text, "quote": quote}
+        uow.send(Note(f"external:{commit.sha}", Target.CHANNEL, body, channel=known.channels.deployments))
+
+    def _rewritten(self, examined: str, head: str, known: Catalogue) -> None:
+        """The branch no longer leads to what was examined: its history was rewritten."""
+        with self._store.write() as uow:
+            uow.in_turn()
+            if marks.mark(uow, MARK) != examined:
+                return
+            marks.set_mark(uow, MARK, head)
+            uow.audit(AuditEntry("external-rewrite", details={"before": examined, "after": head}))
+            text = (
+                f"⚠️ The history of the infra-repo's branch was rewritten: `{examined[:12]}` is no longer in it, the "
+                f"head is `{head[:12]}`. Nobody can tell from git alone what was taken away; the record still can."
+            )
+            uow.send(Note(f"rewritten:{head}", Target.CHANNEL, {"text": text}, channel=known.channels.deployments))
+
+    def _move(self, head: str) -> None:
+        with self._store.write() as uow:
+            marks.set_mark(uow, MARK, head)
+
+
+def _ids(commit: LoggedCommit) -> list[str]:
+    return [value for key, value in commit.trailers if key.lower() in _OURS]
