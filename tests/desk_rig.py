@@ -55,12 +55,16 @@ def facts(
     images: Mapping[str, str] | None = None,
     age: timedelta = timedelta(seconds=5),
     groups: Mapping[str, frozenset[str]] | None = None,
+    reviews: bool = True,
 ) -> Facts:
-    """A good catalogue in force; `images` are the tags of the app per environment, as git says."""
+    """A good catalogue in force; `images` are the tags of the app per environment, as git says.
+
+    With `reviews`, a code host is configured.
+    """
     said = {(APP, environment): ImageRef("registry/x", tag) for environment, tag in (images or {}).items()}
     snapshot = None if images is None else ImageSnapshot("c" * 40, said)
     in_force = CatalogueInForce(catalogue(text), commit="a" * 40, newest="a" * 40)
-    return Facts(in_force, snapshot, age, groups or {}, team_id="T1")
+    return Facts(in_force, snapshot, age, groups or {}, team_id="T1", reviews=reviews)
 
 
 def broken(known: Facts) -> Facts:

@@ -229,7 +229,7 @@ def test_the_end_of_the_log_is_shown_not_its_beginning() -> None:
         (Phase.ERRORED, Stage.WRITE, "✗ Stopped while committing 1.4.2: git may or may not have it"),
         (Phase.FAILED, Stage.RECONCILE, "✗ Build"),
         (Phase.FAILED, Stage.ROLLOUT, "✗ Rollout"),
-        (Phase.ERRORED, Stage.VERIFY, "✗ Looking at git once more"),
+        (Phase.ERRORED, Stage.VERIFY, "✗ Looking whether it is well"),
         (Phase.CANCELLED, Stage.CHECK, "✗ Nothing was committed"),
         (Phase.AWAITING_APPROVAL, Stage.WAITING, "… Waiting for approval"),
         (Phase.SUCCEEDED, Stage.DONE, "✓ Live 48 s after it was requested"),

@@ -117,8 +117,8 @@ async def test_another_workspace_is_refused_and_recorded(bot: Rig) -> None:
 
 
 async def test_a_command_that_this_version_does_not_know_is_answered(bot: Rig) -> None:
-    result = await bot.do(bot.slack.workspace.command, DEVELOPER, "/promote", "web")
-    assert "`/promote` is no command of mine" in result.text
+    result = await bot.do(bot.slack.workspace.command, DEVELOPER, "/moor", "web")
+    assert "`/moor` is no command of mine" in result.text
 
 
 async def test_a_button_that_this_version_does_not_know_is_answered(bot: Rig) -> None:

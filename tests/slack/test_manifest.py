@@ -26,6 +26,7 @@ SCOPES_OF_METHODS: dict[str, frozenset[str]] = {
     "conversations_info": frozenset({"channels:read", "groups:read"}),
     "users_info": frozenset({"users:read", "users:read.email"}),
     "usergroups_users_list": frozenset({"usergroups:read"}),
+    "views_open": frozenset(),
 }
 
 

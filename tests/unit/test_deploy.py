@@ -171,9 +171,18 @@ def test_hostile_words_are_refused_and_shown_harmlessly(store: Store, part: str)
 # ---------------------------------------------------------------- who asks, and the rules
 
 
-def test_production_takes_a_review(store: Store) -> None:
+def test_production_waits_for_a_review(store: Store) -> None:
     answer = ask(store, facts(), replace(GOOD, environment="production"))
-    check_refusal(store, answer, ReasonCode.APPROVAL_REQUIRED)
+    assert answer.reason is ReasonCode.ACCEPTED
+    assert "approval" in answer.what
+    row = deployment(store, answer.deployment_id)
+    assert (row.phase, row.change_id) == (Phase.AWAITING_APPROVAL, row.id)
+    check_words(answer)
+
+
+def test_production_is_refused_where_nothing_can_be_reviewed(store: Store) -> None:
+    answer = ask(store, facts(reviews=False), replace(GOOD, environment="production"))
+    check_refusal(store, answer, ReasonCode.NOT_CONFIGURED)
     assert deployments(store) == []
 
 
@@ -318,11 +327,16 @@ ANYTHING = st.text(st.characters(), max_size=200) | st.sampled_from([APP, "stagi
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(app=ANYTHING, version=ANYTHING, environment=ANYTHING, reason=ANYTHING)
-def test_whatever_is_typed_one_audit_row_tells_of_it(
+def test_whatever_is_typed_the_record_tells_of_it(
     store: Store, app: str, version: str, environment: str, reason: str
 ) -> None:
     before, had = len(audit_rows(store)), len(deployments(store))
     answer = ask(store, facts(), Deploy(app, version, environment, reason))
     check_words(answer)
-    assert len(audit_rows(store)) == before + 1
-    assert len(deployments(store)) == had + (answer.reason is ReasonCode.ACCEPTED)
+    told = [row.action for row in audit_rows(store)[before:]]
+    if answer.reason is ReasonCode.ACCEPTED:
+        assert told[0] == "deployment:request"
+        assert len(deployments(store)) == had + 1
+    else:
+        assert told == ["deployment:refuse"]
+        assert len(deployments(store)) == had

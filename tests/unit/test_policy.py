@@ -3,6 +3,8 @@
 The same rules through a store, with what they leave in the record, are in test_deploy and test_cancel.
 """
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,13 +39,17 @@ def test_an_environment_that_takes_commits_may_be_changed_even_in_doubt(name: st
     assert reason(policy.may_change, broken(facts()), target) is None
 
 
-@pytest.mark.parametrize("more", ["", "    approval: {from: [platform-team]}\n"])
-def test_an_environment_with_pull_requests_takes_a_review(more: str) -> None:
-    text = WIDE.replace("  dev: {}\n", f"  dev:\n    change: pull-request\n{more}")
+def test_an_environment_with_pull_requests_is_closed_while_anything_about_its_review_is_in_doubt() -> None:
+    rule = "    change: pull-request\n    approval: {from: [platform-team]}\n"
+    text = WIDE.replace("  dev: {}\n", f"  dev:\n{rule}")
     known = catalogue(text)
     target = Target(known.apps[APP], known.environments["dev"])
-    assert reason(policy.may_change, facts(text), target) is ReasonCode.APPROVAL_REQUIRED
+    assert reason(policy.may_change, facts(text), target) is None
+    assert reason(policy.may_change, facts(text, reviews=False), target) is ReasonCode.NOT_CONFIGURED
     assert reason(policy.may_change, broken(facts(text)), target) is ReasonCode.CATALOGUE_INVALID
+    just, late = policy.OLDEST_FACTS, policy.OLDEST_FACTS + timedelta(seconds=1)
+    assert reason(policy.may_change, facts(text, age=just), target) is None
+    assert reason(policy.may_change, facts(text, age=late), target) is ReasonCode.FACTS_TOO_OLD
 
 
 def test_a_member_of_a_readable_group_is_let_through_beside_an_unreadable_one() -> None:
