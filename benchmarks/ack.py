@@ -35,6 +35,7 @@ APPS = 500
 ENVIRONMENTS = ("dev", "staging")
 RUNNING = 20
 SECONDS = 15
+IDLE_SECONDS = 5
 RATES = (50, 200)
 SECRET = "stand-in-signing-secret"
 
@@ -60,18 +61,22 @@ def rows() -> list[Row]:
         time.sleep(3)
         idle = _megabytes(program)
         _start_deployments(sandbox)
+        busy = _busy(program)
         sent = RUNNING
         most = 0.0
         for number, rate in enumerate(RATES):
             with _hello() as hello:
                 base = asyncio.run(_fire(hello, rate, number))
+            before, began = _cpu(program), time.perf_counter()
             ours = asyncio.run(_fire(url, rate, number))
+            spent = _cpu(program) - before - busy * (time.perf_counter() - began)
             sent += len(ours.seconds)
             most = max(most, _megabytes(program))
             name = f"ack at {rate}/s while {RUNNING} deploys run"
             found.append(Row(f"{name}, p99", ours.p(0.99), "ms", 3, "bare AsyncApp hello", base.p(0.99)))
             found.append(Row(f"{name}, p99 alone", ours.p(0.99), "ms", 50))
             found.append(Row(f"{name}, p50", ours.p(0.5), "ms", 50))
+            found.append(Row(f"{name}, processor", spent / len(ours.seconds) * 1000, "ms", 3))
             found.append(Row(f"{name}, failed or late", float(ours.failed), "", 0))
         stored, distinct = _stored(sandbox)
         found.append(Row("commands lost", float(sent - stored), "", 0))
@@ -207,6 +212,19 @@ def _stored(sandbox: Sandbox) -> tuple[int, int]:
         answer = int(every), int(distinct.scalar_one())
     engine.dispose()
     return answer
+
+
+def _cpu(program: Running) -> float:
+    """Seconds of processor time since it was started."""
+    spent = psutil.Process(program.process.pid).cpu_times()
+    return float(spent.user + spent.system)
+
+
+def _busy(program: Running) -> float:
+    """Seconds of processor time that a second of the deployments alone takes."""
+    before = _cpu(program)
+    time.sleep(IDLE_SECONDS)
+    return (_cpu(program) - before) / IDLE_SECONDS
 
 
 def _megabytes(program: Running) -> float:
