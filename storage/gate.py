@@ -150,6 +150,23 @@ def last_healthy(uow: UnitOfWork, app: str, environment: str, *, limit: int = 50
     return list(uow.session.scalars(query))
 
 
+def last_written(uow: UnitOfWork, app: str, environment: str) -> Deployment | None:
+    """The last deployment of this target to end, of those that reached git: the others have changed nothing."""
+    table = cast("Any", Deployment)
+    query = (
+        select(Deployment)
+        .where(
+            table.app == app,
+            table.environment == environment,
+            table.finished_at.is_not(None),
+            table.commit_sha != "",
+        )
+        .order_by(table.finished_at.desc(), table.id.desc())
+        .limit(1)
+    )
+    return uow.session.scalars(query).first()
+
+
 def revision(uow: UnitOfWork, card_id: str) -> int:
     """What a card has to show, as a number that grows: of its deployments and of their change together."""
     deployment, change = cast("Any", Deployment), cast("Any", Change)

@@ -359,6 +359,86 @@ class AuditRow(SQLModel, table=True):
     reason_code: str = ""
     details: str = Field(default="{}", sa_type=Text)  # canonical JSON
     leaf: str = ""  # hex SHA-256 of 0x00 and the row's canonical JSON (RFC 6962 leaf hash)
+    sig: str = _added("")  # `key id:base64` of the Ed25519 signature of the checkpoint whose last row this is
+
+
+class LedgerNode(SQLModel, table=True):
+    """A complete subtree of the Merkle tree over the audit rows: of 2**level leaves, the first at idx << level.
+
+    Leaves are not here: they are the rows' own hashes.
+    """
+
+    __tablename__ = "ledger_nodes"
+
+    level: int = Field(primary_key=True)
+    idx: int = Field(primary_key=True)
+    hash: str  # hex
+
+
+class LedgerState(SQLModel, table=True):
+    """The right edge of the tree, so that appending reads one row: hashes of the complete subtrees, largest first."""
+
+    __tablename__ = "ledger_state"
+
+    id: int = Field(default=1, primary_key=True)
+    size: int = 0
+    frontier: str = Field(default="[]", sa_type=Text)  # JSON: hex hashes, one for each bit of size that is set
+
+
+class Checkpoint(SQLModel, table=True):
+    """A signed note of the tree (C2SP tlog-checkpoint) that left the database: into git, or to the channel."""
+
+    __tablename__ = "checkpoints"
+
+    size: int = Field(primary_key=True)
+    root: str  # hex
+    note: str = Field(sa_type=Text)
+    at: datetime = _time(nullable=False)
+
+
+class AuditIndex(SQLModel, table=True):
+    """What is searched by, beside each audit row: made from the rows at any time, and no part of what is proved."""
+
+    __tablename__ = "audit_index"
+    __table_args__ = (
+        Index("index_by_target", "app", "environment", "seq"),
+        Index("index_by_environment", "environment", "seq"),
+        Index("index_by_actor", "actor", "seq"),
+        Index("index_by_status", "status", "seq"),
+        Index("index_by_commit", "commit_sha", "seq"),
+        Index("index_by_version", "version", "seq"),
+        Index("index_by_deployment", "deployment_id", "seq"),
+        Index("index_by_action", "action", "seq"),
+        Index("index_by_time", "at", "seq"),
+    )
+
+    seq: int = Field(primary_key=True)
+    at: datetime = _time(nullable=False)
+    action: str = ""
+    app: str = ""
+    environment: str = ""
+    actor: str = ""
+    status: str = ""  # of an ending: succeeded, failed, …; of a refusal: refused
+    commit_sha: str = ""
+    version: str = ""
+    deployment_id: str = ""
+
+
+class ApiToken(SQLModel, table=True):
+    """A token for the JSON API, its hash alone. `scopes` is JSON: `records`, `deploy:staging`, `deploy:staging:web`."""
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (Index("tokens_by_hash", "hash", unique=True), Index("tokens_by_name", "name"))
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    name: str
+    hash: str  # hex SHA-256: the token has 256 random bits, so nothing is gained by a slow hash
+    scopes: str = Field(default="[]", sa_type=Text)
+    created_at: datetime = _time(nullable=False)
+    created_by: str = ""
+    revoked_at: datetime | None = _time()
+    revoked_by: str = ""
+    last_used_at: datetime | None = _time()
 
 
 class Mark(SQLModel, table=True):

@@ -1,0 +1,73 @@
+"""The record: the Merkle tree over the audit rows, what is searched by, and API tokens."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from storage.models import UtcDateTime
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "api_tokens",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("revoked_at", UtcDateTime, nullable=True),
+        sa.Column("revoked_by", sa.String(), nullable=False),
+        sa.Column("last_used_at", UtcDateTime, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("tokens_by_hash", "api_tokens", ["hash"], unique=True)
+    op.create_index("tokens_by_name", "api_tokens", ["name"], unique=False)
+    op.create_table(
+        "audit_index",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("at", UtcDateTime, nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("app", sa.String(), nullable=False),
+        sa.Column("environment", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("commit_sha", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("deployment_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("index_by_action", "audit_index", ["action", "seq"], unique=False)
+    op.create_index("index_by_actor", "audit_index", ["actor", "seq"], unique=False)
+    op.create_index("index_by_commit", "audit_index", ["commit_sha", "seq"], unique=False)
+    op.create_index("index_by_deployment", "audit_index", ["deployment_id", "seq"], unique=False)
+    op.create_index("index_by_environment", "audit_index", ["environment", "seq"], unique=False)
+    op.create_index("index_by_status", "audit_index", ["status", "seq"], unique=False)
+    op.create_index("index_by_target", "audit_index", ["app", "environment", "seq"], unique=False)
+    op.create_index("index_by_time", "audit_index", ["at", "seq"], unique=False)
+    op.create_index("index_by_version", "audit_index", ["version", "seq"], unique=False)
+    op.create_table(
+        "checkpoints",
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("root", sa.String(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("at", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("size"),
+    )
+    op.create_table(
+        "ledger_nodes",
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("idx", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("level", "idx"),
+    )
+    op.create_table(
+        "ledger_state",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("frontier", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.add_column("audit", sa.Column("sig", sa.String(), server_default=sa.text("''"), nullable=False))
