@@ -107,6 +107,13 @@ def odd() -> dict[str, str]:
         # These refer to what they do not have and others do: alone it stays as it is written.
         **overlay("stranger1", "resources: [hpa.yaml]\nnamespace: one\n", hpa_yaml=HPA.replace("scaler", "scaler3")),
         **overlay("stranger2", "resources: [hpa.yaml]\nnamePrefix: x-\n", hpa_yaml=HPA.replace("scaler", "scaler4")),
+        # The notes that kustomize keeps on prefixes are dropped with the other annotations.
+        **overlay(
+            "dropped",
+            f"{base}]\nnamespace: one\nnamePrefix: d-\n"
+            "patches: [{target: {kind: ServiceAccount}, "
+            "patch: '[{op: add, path: /metadata/annotations, value: {}}]'}]\n",
+        ),
         # Exactly one other has it: in one run kustomize would take that one's name.
         **overlay("lent", f"{base}]\nnamespace: lone\nnamePrefix: l-\n"),
         **overlay("borrower", "resources: [hpa.yaml]\nnamespace: lone\n", hpa_yaml=HPA.replace("scaler", "scaler5")),

@@ -105,14 +105,36 @@ def test_prefixes_are_listed_innermost_first() -> None:
         b"annotations: {internal.config.kubernetes.io/prefixes: a-}",
         b'annotations: {"internal\\x2econfig": a}',
         b'"internal.con\\\nfig.kubernetes.io/x": a',
+        b"patch: '[{op: remove, path: /metadata/annotations}]'",
+        b"- op: replace\n  path: /metadata\n  value: {}\n",
+        b"- op: replace\n  path: ''\n",
+        b"options: {allowKindChange: true}",
+        b"fieldPaths: [metadata.annotations]",
+        b"metadata:\n  name: web\n  annotations: null\n",
+        b"metadata:\n  name: web\n  annotations:\nspec: {}\n",
+        b"metadata:\n  annotations: # none\n  name: web\n",
+        b"metadata:\n  annotations:\n    # none\n  name: web\n",
+        b"metadata:\n  name: web\n  annotations:",
+        b"metadata: {name: web, annotations: }",
+        b"metadata:\n  $patch: replace\n",
     ],
 )
 def test_notes_in_kustomizes_own_annotations_are_strange(text: bytes) -> None:
     assert source_file(text).strange
 
 
-def test_an_ordinary_kustomization_is_not_strange() -> None:
-    assert not source_file(b"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n").strange
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n",
+        b"metadata:\n  name: web\n  annotations:\n    a: b\nspec: {}\n",
+        b"patch: '[{op: add, path: /metadata/annotations/a, value: b}]'",
+        b"metadata: {name: web, annotations: {a: b}}",
+        b"valueFrom: {fieldRef: {fieldPath: metadata.name}}",
+    ],
+)
+def test_ordinary_files_are_not_strange(text: bytes) -> None:
+    assert not source_file(text).strange
 
 
 def test_only_files_whose_every_object_is_inert_are_inert() -> None:

@@ -27,9 +27,16 @@ Chain = tuple[tuple[str, ...], tuple[str, ...]]
 _INERT = re.compile(rb"^kind:[ \t]*(PodDisruptionBudget|NetworkPolicy)[ \t]*\r?$", re.MULTILINE)
 _OBJECT = re.compile(rb"^kind:(?![ \t]*(?:Kustomization|Component)\b)", re.MULTILINE)
 _KIND = re.compile(rb"kind[\"']?[ \t]*:")
-# kustomize keeps its notes on names in annotations of these domains, and names can be changed by patches. Escapes could
-# spell either, so they count as well.
-_STRANGE = re.compile(rb"config\.kubernetes\.io|(?<!kustomize\.)config\.k8s\.io|\\[xuU\r\n]")
+# kustomize keeps its notes on names in annotations of these domains. What writes, replaces or drops them by hand,
+# changes kinds, or could spell one of these with escapes, is not followed: such an overlay is built alone.
+_STRANGE = re.compile(
+    rb"config\.kubernetes\.io|(?<!kustomize\.)config\.k8s\.io|\\[xuU\r\n]"
+    rb"|\$patch|allowKindChange|/kind\b|path[\"']?:[ \t]*(?:\"\"|'')"
+    rb"|/metadata(?:/annotations)?(?![/\w~.-])|metadata\.annotations(?![.\[\w])"
+    rb"|(?:metadata|annotations)[\"']?:[ \t]*(?:null\b|Null\b|NULL\b|~|[,}\]])"
+    rb"|^([ ]*)(?:metadata|annotations)[\"']?:[ \t]*(?:\#[^\n]*)?(?:\r?\n(?!\1[ ]+[^\s\#])|\r?\Z)",
+    re.MULTILINE,
+)
 _RENAMES = re.compile(rb"allowNameChange|/metadata/name", re.IGNORECASE)
 _HASH = re.compile(r"-[0-9a-z]{10}$")
 _WORD = re.compile(r"[^\s\"',\[\]{}]+")
