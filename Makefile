@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format test-slow test-cluster test-crash bench lock clean
+.PHONY: help setup demo test lint format test-slow test-cluster test-crash test-github bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,17 @@ test-cluster: $(READY) ## the tests that need a disposable Kubernetes cluster in
 
 test-crash: $(READY) ## kill -9 at every system call of a delivery (minutes; needs strace)
 	$(BIN)/python -m pytest -m crash_sweep tests/crash $(ARGS)
+
+OCTOKIT := .octokit
+$(OCTOKIT)/.ready:
+	mkdir -p $(OCTOKIT)/openapi $(OCTOKIT)/webhooks-examples
+	cd $(OCTOKIT) && npm pack --silent @octokit/openapi@23.0.2 @octokit/webhooks-examples@7.6.1 >/dev/null
+	tar -xzf $(OCTOKIT)/octokit-openapi-23.0.2.tgz -C $(OCTOKIT)/openapi --strip-components=1 package/generated/api.github.com.json
+	tar -xzf $(OCTOKIT)/octokit-webhooks-examples-7.6.1.tgz -C $(OCTOKIT)/webhooks-examples --strip-components=1 package/api.github.com/index.json
+	@touch $@
+
+test-github: $(READY) $(OCTOKIT)/.ready ## the GitHub stand-in and adapter against GitHub's own description (needs npm)
+	LOCKTENDER_OCTOKIT=$(abspath $(OCTOKIT)) $(BIN)/python -m pytest tests/contract/test_github_stand_in_contract.py $(ARGS)
 
 bench: $(READY) ## the benchmarks: one table, ratios against a named baseline in the same run
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -120,7 +120,7 @@ class ExternalChanges:
         more = f" and {len(reviewed) - _MOST_TOLD} more" if len(reviewed) > _MOST_TOLD else ""
         text = (
             f"⚠️ Commit `{commit.sha[:12]}` changes {', '.join(reviewed[:_MOST_TOLD])}{more}, and no request or "
-            "approval in Locktender belongs to it. Look at it with whoever made it; `/rollback` goes back, or revert it."
+            "approval in Locktender belongs to it. Look at it with whoever made it; `/rollback` goes back, or revert."
         )
         quote = f"{commit.author.name} <{commit.author.email}>: {commit.subject[:200]}"
         body = {"text": text, "quote": quote}
