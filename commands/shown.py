@@ -14,6 +14,8 @@ class ShownApp:
     digest: str
     summary: str
     told: tuple[str, ...] = ()
+    commits: int = 0  # of the app's own source, between the two versions; 0 where that is not known
+    commits_url: str = ""
 
 
 @dataclass(frozen=True)

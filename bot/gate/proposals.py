@@ -13,13 +13,14 @@ from commands.catalogue import App, Catalogue, Environment
 from commands.ports import (
     CodeHost,
     CommitRequest,
+    Comparison,
     ImageRef,
     InfraRepo,
     PullRequest,
     PullRequestDraft,
     Tree,
 )
-from commands.reasons import ReasonCode, Refused
+from commands.reasons import Fault, ReasonCode, Refused
 from storage.models import Change, Deployment
 
 
@@ -33,6 +34,8 @@ class Seen:
     binding: Binding
     effect: Effect
     contents: Mapping[str, Content] = field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """What lies between the versions of each app whose source is known."""
 
 
 class Proposals:
@@ -62,9 +65,9 @@ class Proposals:
         request = CommitRequest(change.id, texts.title(change, rows), author, trailers(rows), first.reason)
         own = self._infra.ensure_branch(request, change.branch, base, lambda _: changes)
         effect = self._effects.of(tree, self._infra.tree(own), known, rows)
-        draft = PullRequestDraft(
-            change.id, change.branch, texts.title(change, rows), texts.body(change, rows, contents, effect)
-        )
+        compared = self._compared(rows, known, contents)
+        body = texts.body(change, rows, contents, effect, compared)
+        draft = PullRequestDraft(change.id, change.branch, texts.title(change, rows), body)
         pull = self._host.ensure_pull_request(draft)
         return self._seen(change, rows, known, pull, base, own, effect, contents)
 
@@ -86,6 +89,23 @@ class Proposals:
         return {path: after for path, (_, after) in self._infra.changes(logged.parents[0], merge).items()}
 
     # ------------------------------------------------------------ parts
+
+    def _compared(
+        self, rows: Sequence[Deployment], known: Catalogue, contents: Mapping[str, Content]
+    ) -> dict[str, Comparison]:
+        """The commits between two versions, where the source is known: that they cannot be told stops nothing."""
+        found: dict[str, Comparison] = {}
+        for row in rows:
+            source, content = known.apps[row.app].source, contents[row.app]
+            if not source or not content.before.tag or not content.image.tag:
+                continue
+            try:
+                comparison = self._host.compare(source, content.before.tag, content.image.tag)
+            except Fault:
+                continue
+            if comparison is not None:
+                found[row.app] = comparison
+        return found
 
     def _wanted(self, row: Deployment, known: Catalogue) -> Wanted:
         return self._writing.wanted(row, known, *_names(row, known))
@@ -144,7 +164,8 @@ class Proposals:
             for row in rows
         )
         policy = known.policy_version(change.environment)
-        return Seen(pull, base, own, Binding(pull.head_sha, policy, parts, files, strangers), effect, contents)
+        binding = Binding(pull.head_sha, policy, parts, files, strangers)
+        return Seen(pull, base, own, binding, effect, contents, self._compared(rows, known, contents))
 
 
 def still_asked_for(rows: Sequence[Deployment], seen: Seen) -> None:

@@ -60,6 +60,8 @@ def shown(seen: Seen, rule: Approval | None) -> Shown:
             digest=content.image.digest,
             summary=seen.effect.apps[app].summary[:_LONGEST],
             told=content.told,
+            commits=seen.comparisons[app].total if app in seen.comparisons else 0,
+            commits_url=seen.comparisons[app].url if app in seen.comparisons else "",
         )
         for app, content in seen.contents.items()
     )

@@ -116,7 +116,9 @@ def _changes(shown: Shown) -> list[str]:
     for one in shown.apps[:_MOST_APPS]:
         digest = f" `{one.digest[:19]}`" if one.digest else ""
         arrow = f"`{escape(foreign(one.before))}` → " if one.before else ""
-        lines.append(f"*{escape(one.app)}*  {arrow}`{escape(foreign(one.after))}`{digest}")
+        count = f"{one.commits} commit{'s' if one.commits > 1 else ''}"
+        commits = f" · {link(one.commits_url, count)}" if one.commits else ""
+        lines.append(f"*{escape(one.app)}*  {arrow}`{escape(foreign(one.after))}`{digest}{commits}")
         lines.append(f"      {cut(escape(foreign(one.summary)), 300)}")
         lines += [f"      {cut(escape(foreign(said)), 300)}" for said in one.told]
     left = len(shown.apps) - _MOST_APPS
