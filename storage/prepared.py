@@ -49,7 +49,8 @@ class _OnSqlite:
             for name, bind in compiled.binds.items()
             if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
         }
-        known = {name: value for name, value in (compiled.params | fixed).items() if name in self._order}
+        constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+        known = {name: value for name, value in (constants | dict(fixed)).items() if name in self._order}
         self._known = {name: into[name](value) if name in into else value for name, value in known.items()}
         self._into: dict[str, Convert] = into
         self._back = _back(statement, dialect)

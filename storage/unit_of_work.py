@@ -23,11 +23,11 @@ OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
 
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
 _ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key")))
-_ANSWER = Prepared(_SEEN.insert())
+_ANSWER = Prepared(_SEEN.insert(), defaults(Seen))
 _NEW_DEPLOYMENT = Prepared(_DEPLOYMENTS.insert(), defaults(Deployment))
 _NEW_CARD = Prepared(_CARDS.insert(), defaults(Card))
 _LAST_SEQ = Prepared(select(func.max(_AUDIT.c.seq)))
-_NEW_AUDIT_ROW = Prepared(_AUDIT.insert())
+_NEW_AUDIT_ROW = Prepared(_AUDIT.insert(), defaults(AuditRow))
 Clock = Callable[[], datetime]
 MESSAGES_FOR = timedelta(days=30)  # far longer than any deployment lasts, whose keys keep it from telling things twice
 SEEN_FOR = timedelta(days=7)  # Slack's last retry comes after 5 minutes; people double-click within seconds

@@ -1,14 +1,18 @@
 """The statements of every ack give what SQLAlchemy would have given, on both databases; how fast: benchmarks/ack.py."""
 
+import shutil
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from storage.models import Card, Deployment, Kind
+from storage.database import Database, sqlite_url
+from storage.models import Card, Deployment, Kind, Seen
 from storage.newcomers import NewDeployment, defaults
 from storage.phases import Phase
+from storage.prepared import Prepared
 from storage.unit_of_work import Store, Waiting
 
 HALF_PAST = datetime(2026, 1, 2, 3, 30, tzinfo=timezone(timedelta(hours=2)))
@@ -71,3 +75,11 @@ def test_what_a_request_does_not_say_begins_as_the_model_says() -> None:
         assert one.name in Deployment.model_fields
         if one.default is not MISSING:
             assert begins[one.name] == one.default, one.name
+
+
+def test_a_value_that_nobody_gave_is_a_defect_and_no_empty_column(tmp_path: Path, sqlite_template: Path) -> None:
+    path = shutil.copy(sqlite_template, tmp_path / "locktender.db")
+    database = Database(sqlite_url(Path(path)))
+    with pytest.raises(KeyError, match="answer"), Store(database).write() as uow:
+        uow.run(Prepared(Seen.__table__.insert()), {"key": "trigger:1", "at": uow.now})  # type: ignore[attr-defined]  # sqlmodel does not declare it
+    database.close()
