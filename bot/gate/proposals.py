@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from bot.content import Content, Wanted, current_image, find_overlay
 from bot.gate import texts
 from bot.gate.effects import Effect, Effects
+from bot.integrations.git.message import DEPLOYMENT_TRAILER
 from bot.integrations.overlaid import Overlaid
 from bot.writing import Writing, trailers
 from commands.binding import Binding, Part
@@ -62,7 +63,7 @@ class Proposals:
             self._writing.images(after, contents[row.app], known.workload(one.app, one.environment))
         first = rows[0]
         author = self._writing.author(first)
-        request = CommitRequest(change.id, texts.title(change, rows), author, trailers(rows), first.reason)
+        request = CommitRequest(change.id, texts.title(change, rows), author, _kept(change, rows), first.reason)
         own = self._infra.ensure_branch(request, change.branch, base, lambda _: changes)
         effect = self._effects.of(tree, self._infra.tree(own), known, rows)
         compared = self._compared(rows, known, contents)
@@ -166,6 +167,12 @@ class Proposals:
         policy = known.policy_version(change.environment)
         binding = Binding(pull.head_sha, policy, parts, files, strangers)
         return Seen(pull, base, own, binding, effect, contents, self._compared(rows, known, contents))
+
+
+def _kept(change: Change, rows: Sequence[Deployment]) -> tuple[tuple[str, str], ...]:
+    """What the branch's commit keeps: one id, the change's. Those of a set's deployments stand in its merge."""
+    told = tuple(pair for pair in trailers(rows) if pair[0] != DEPLOYMENT_TRAILER)
+    return ((DEPLOYMENT_TRAILER, change.id), *told)
 
 
 def still_asked_for(rows: Sequence[Deployment], seen: Seen) -> None:
