@@ -11,8 +11,9 @@ from commands.facts import Facts
 from commands.opening import Planned, Wish, open_request
 from commands.policy import Target
 from commands.reasons import ReasonCode, Refused
-from commands.requests import Answer, Asker, Promote, Row, listed
+from commands.requests import Answer, Asker, Promote, Row, listed, mention
 from commands.times import parse_at
+from storage import gate
 from storage.models import Deployment, Kind
 from storage.phases import Phase
 from storage.unit_of_work import Store, UnitOfWork
@@ -59,6 +60,7 @@ def promote(store: Store, facts: Facts, asker: Asker, request: Promote) -> Answe
                 f"{listed(same, joiner='and')} in `{target.name}` is already what `{source.name}` runs.",
                 "There is nothing to promote.",
             )
+        _refuse_repeat(uow, planned, urgent=request.break_glass)
         wish = Wish(
             Kind.PROMOTE,
             request.reason,
@@ -108,6 +110,15 @@ def _step(known: Catalogue, apps: Sequence[App], request: Promote) -> tuple[Envi
             policy.find_environment(known, None, request.target),
         )
     path = known.path(apps[0])
+    if request.target:
+        target = policy.find_environment(known, apps[0], request.target)
+        if target.name not in path[1:]:
+            raise Refused(
+                ReasonCode.NOT_ON_PATH,
+                f"Nothing comes before `{target.name}` on the promotion path of `{apps[0].name}`: {' → '.join(path)}.",
+                "Name the environment to promote from, and where to.",
+            )
+        return known.environments[path[path.index(target.name) - 1]], target
     if len(path) < 2:
         raise Refused(
             ReasonCode.NOT_ON_PATH,
@@ -155,13 +166,13 @@ def _planned(
             f"Git names no version of `{app.name}` in `{source.name}`.",
             f"Deploy it there first: `/deploy {app.name} VERSION {source.name}`.",
         )
-    last = uow.last_ended(app.name, source.name)
+    last = gate.last_written(uow, app.name, source.name)
     if not forced:
         _healthy(uow, app, source, said.tag, said.digest, last)
     digest = said.digest or (last.digest if last is not None and last.version == said.tag else "")
     there = facts.snapshot.images.get((app.name, target.name))
     if there is not None and (there.tag, there.digest or digest) == (said.tag, digest):
-        newest = uow.last_ended(app.name, target.name)
+        newest = gate.last_written(uow, app.name, target.name)
         if newest is None or newest.phase == Phase.SUCCEEDED:
             return None
     return Planned(Target(app, target), said.tag, digest, promoted_from=source.name)
@@ -195,6 +206,26 @@ def _healthy(uow: UnitOfWork, app: App, source: Environment, tag: str, digest: s
             f"Git says `{tag}` for `{app.name}` in `{source.name}`, but the last deployment there was of "
             f"`{last.version}`: somebody changed it past Locktender.",
             force,
+        )
+
+
+def _refuse_repeat(uow: UnitOfWork, planned: Sequence[Planned], *, urgent: bool) -> None:
+    """Refuse what all waits or runs already: to take its place would only lose the approvals that it has.
+
+    What is `urgent` may take the place of what still waits for an approval.
+    """
+    found: list[Deployment] = []
+    for one in planned:
+        waiting = uow.open_for(one.target.app.name, one.target.environment.name)
+        same = [row for row in waiting if (row.version, row.digest) == (one.version, one.digest)]
+        found += [row for row in same if not (urgent and row.phase == Phase.AWAITING_APPROVAL)][:1]
+    if len(found) == len(planned):
+        names = listed([row.app for row in found], joiner="and")
+        raise Refused(
+            ReasonCode.ALREADY_REQUESTED,
+            f"That promotion of {names} to `{found[0].environment}` is on its way: {mention(found[0].requested_by)} "
+            "asked for it.",
+            f"Follow it on its card; its id is `{found[0].card_id or found[0].id}`.",
         )
 
 
