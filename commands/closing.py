@@ -38,11 +38,19 @@ def close(uow: UnitOfWork, change: Change, ending: Ending, *, actor: str = BOT) 
 
 
 def supersede(uow: UnitOfWork, older: Deployment, newer_id: str, newer_version: str, by: str) -> None:
-    """A newer request for the same target takes an older one's place; whoever asked for that is told."""
+    """A newer request for the same target takes an older one's place; whoever asked for that is told.
+
+    What began to be carried out just before is left alone.
+    """
+    change = gate.held(uow, older.change_id)
+    rows = gate.members(uow, older.change_id) or [older]
+    for row in rows:
+        uow.hold(row)  # none must begin while this is decided
+    if Phase.RUNNING in {row.phase for row in rows} or (change is not None and change.state not in gate.LIVE):
+        return
     what = f"{mention(by)} asked for `{newer_version}` (`{newer_id}`), which takes its place."
     ending = Ending(Phase.SUPERSEDED, ReasonCode.SUPERSEDED_BY_NEWER, what, "Nothing was committed of this one.")
-    change = gate.held(uow, older.change_id)
-    others = [row for row in gate.members(uow, older.change_id) if row.id != older.id and not Phase(row.phase).ended]
+    others = [row for row in rows if row.id != older.id and not Phase(row.phase).ended]
     if others:
         apps = ", ".join(f"`{row.app}`" for row in others)
         ending = replace(ending, next_step=f"Nothing of the set was merged. Ask again for the others: {apps}.")
