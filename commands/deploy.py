@@ -42,7 +42,8 @@ def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
         if request.break_glass:
             policy.need_reason(request.reason, "Breaking the glass")
         ahead = uow.waiting_for(target.app.name, target.environment.name)
-        _refuse_repeats(uow, facts, target, request.version, ahead)
+        in_its_way = [one for one in ahead if not (request.break_glass and one.phase == Phase.AWAITING_APPROVAL)]
+        _refuse_repeats(uow, facts, target, request.version, in_its_way)
         wish = Wish(Kind.DEPLOY, request.reason, not_before, request.break_glass)
         opened = open_request(uow, facts, known, asker, [Planned(target, request.version)], wish)
         if ahead:  # some may have been superseded

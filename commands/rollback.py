@@ -15,6 +15,7 @@ from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Rollback, typed
 from storage import gate
 from storage.models import Deployment, Kind
+from storage.phases import Phase
 from storage.unit_of_work import BOT, Store, UnitOfWork
 
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -53,6 +54,8 @@ def rollback(store: Store, facts: Facts, asker: Asker, request: Rollback) -> Ans
         planned = Planned(target, goal.version, goal.digest, restores=goal.deployment_id, restore_commit=goal.commit)
         wish = Wish(Kind.ROLLBACK, request.reason, None, request.break_glass, request.exact)
         for other in uow.waiting_for(app.name, target.environment.name):
+            if request.break_glass and other.phase == Phase.AWAITING_APPROVAL:
+                continue  # it takes the place of what waits for an approval
             same = uow.deployment(other.id)
             if same is not None and same.kind == Kind.ROLLBACK and same.version == goal.version:
                 raise Refused(
@@ -139,17 +142,23 @@ def _goal(uow: UnitOfWork, facts: Facts, target: Target, to: str) -> Goal:
 
 
 def _previous(uow: UnitOfWork, facts: Facts, target: Target) -> Goal:
-    """The newest deployment that was verified healthy and is not what git says now."""
+    """The newest deployment that was verified healthy and came before what git says now.
+
+    What was rolled back does not come again: before a rollback's content comes what came before that.
+    """
     name, where = target.app.name, target.environment.name
     now = facts.snapshot.images.get((name, where)) if facts.snapshot else None
-    healthy = gate.last_healthy(uow, name, where)
-    last = uow.last_ended(name, where)
+    last = gate.last_written(uow, name, where)
     current = now.tag if now else (last.version if last else "")
-    for one in healthy:
-        if one.version != current and one.reason_code in {ReasonCode.LIVE, ReasonCode.COMMITTED}:
+    origin = last if last is not None and last.version == current else None
+    while origin is not None and origin.restores:
+        origin = uow.deployment(origin.restores)
+    for one in gate.last_healthy(uow, name, where):
+        before = origin is None or (one.finished_at or uow.now) <= (origin.finished_at or uow.now)
+        if before and one.version != current and one.reason_code in {ReasonCode.LIVE, ReasonCode.COMMITTED}:
             return Goal(one.version, one.digest, one.commit_sha, one.id)
     raise Refused(
         ReasonCode.NOTHING_TO_RESTORE,
-        f"No other version of `{name}` in `{where}` is on record as verified healthy.",
+        f"No earlier version of `{name}` in `{where}` is on record as verified healthy.",
         f"Name what to go back to: `/rollback {name} {where} to VERSION --reason …`; a commit works too.",
     )
