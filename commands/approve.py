@@ -18,6 +18,7 @@ from storage.phases import Phase
 from storage.unit_of_work import AuditEntry, Note, Store, UnitOfWork
 
 APPROVED, REJECTED = "approved", "rejected"
+_TOKEN = 32  # characters of a button's random value; ids are shorter
 
 
 def approve(store: Store, facts: Facts, asker: Asker, request: Approve) -> Answer:
@@ -81,11 +82,11 @@ def approve(store: Store, facts: Facts, asker: Asker, request: Approve) -> Answe
 
 
 def reject(store: Store, facts: Facts, asker: Asker, request: Reject) -> Answer:
-    """End the change: whoever may approve it may refuse it, with a reason."""
+    """End the change: whoever may approve it may refuse it, with a reason. An id will do: no is of any content."""
 
     def decide(uow: UnitOfWork) -> Answer:
         known = policy.catalogue(facts)
-        change = _shown(uow, request.token)
+        change = _named(uow, request.token) if len(request.token) < _TOKEN else _shown(uow, request.token)
         _open(uow, change)
         policy.need_reason(request.reason, "A rejection")
         policy.check_reason(request.reason)
@@ -231,15 +232,16 @@ def _place(known: Catalogue, change: Change) -> Place:
 
 def _shown(uow: UnitOfWork, token: str) -> Change:
     """The change whose present content this button shows, held."""
-    found = gate.change_by_token(uow, token) if len(token) == 32 else None
+    if len(token) < _TOKEN:
+        named = _named(uow, token)
+        _open(uow, named)
+        raise Refused(
+            ReasonCode.STALE_BUTTON,
+            "An approval is of what a card shows, so it is given there.",
+            f"Use the buttons on the card of `{named.id}`, or review {named.pr_url}",
+        )
+    found = gate.change_by_token(uow, token) if len(token) == _TOKEN else None
     if found is None:
-        typed_id = gate.change_of(uow, token) if len(token) < 32 else None
-        if typed_id is not None and typed_id.state == ChangeState.OPEN:
-            raise Refused(
-                ReasonCode.STALE_BUTTON,
-                "An approval is of what a card shows, so it is given there.",
-                f"Use the buttons on the card of `{typed_id.id}`, or review {typed_id.pr_url}",
-            )
         raise Refused(
             ReasonCode.STALE_BUTTON,
             "That button was of something else than what waits now: it moved, or it has been decided.",
@@ -251,7 +253,25 @@ def _shown(uow: UnitOfWork, token: str) -> Change:
     return found
 
 
+def _named(uow: UnitOfWork, change_id: str) -> Change:
+    """The change of this id, held."""
+    found = gate.held(uow, change_id)
+    if found is None:
+        raise Refused(
+            ReasonCode.UNKNOWN_DEPLOYMENT,
+            "No change waits for a decision under that id.",
+            "Give the id from its card; `/deploy queue` lists what waits.",
+        )
+    return found
+
+
 def _open(uow: UnitOfWork, change: Change) -> None:
+    if change.state == ChangeState.PREPARING:
+        raise Refused(
+            ReasonCode.APPROVAL_NOT_OPEN,
+            "What it changes is still being worked out, so nobody can decide on it yet.",
+            f"Wait for the buttons on its card; `/deploy cancel {change.id}` takes it back at once.",
+        )
     if change.state == ChangeState.APPROVED:
         raise Refused(
             ReasonCode.ALREADY_DECIDED,
