@@ -44,7 +44,7 @@ class Rig:
     def __init__(self, sandbox: Sandbox, program: Running, url: str = "") -> None:
         self.sandbox = sandbox
         self.program = program
-        self._url = url
+        self.url = url
         self.slack = sandbox.slack.workspace
         self._database = Database(sqlite_url(sandbox.home / "var" / "locktender.db"))
         self.store = Store(self._database)
@@ -158,12 +158,12 @@ class Rig:
 
     def card(self, deployment: Deployment) -> Message:
         """The one card of a deployment."""
-        (card,) = [one for one in self.cards() if _about(one) == deployment.id]
+        (card,) = [one for one in self.cards() if about(one) == deployment.id]
         return card
 
     def versions(self, deployment: Deployment) -> list[str]:
         """What the card has said so far."""
-        cards = [one for one in self.cards() if _about(one) == deployment.id]
+        cards = [one for one in self.cards() if about(one) == deployment.id]
         return [one.text for one in self.slack.versions(cards[0])] if cards else []
 
     def replies(self, card: Message) -> list[str]:
@@ -173,7 +173,7 @@ class Rig:
     def notices(self) -> list[str]:
         """What was said to the channel that is neither a card nor a reply, oldest first."""
         messages = self.slack.messages(CHANNEL)
-        return [one.text for one in messages if not one.thread_ts and _about(one) == "" and one.bot_id]
+        return [one.text for one in messages if not one.thread_ts and about(one) == "" and one.bot_id]
 
     # ------------------------------------------------------------ outside
 
@@ -198,7 +198,7 @@ class Rig:
 
     def healthy(self) -> tuple[int, int]:
         """What /healthz and /readyz answer."""
-        live, ready = (httpx.get(f"{self._url}/{name}") for name in ("healthz", "readyz"))
+        live, ready = (httpx.get(f"{self.url}/{name}") for name in ("healthz", "readyz"))
         return live.status_code, ready.status_code
 
     def running_image(self, environment: str) -> str:
@@ -238,7 +238,8 @@ class Rig:
         return [row for row in wanted if deployment is None or row.deployment_id == deployment.id]
 
 
-def _about(message: Message) -> str:
+def about(message: Message) -> str:
+    """The id of the deployment, or of the change set, whose card a message is; empty for every other message."""
     payload: Mapping[str, str] = (message.metadata or {}).get("event_payload", {})
     return payload.get("deployment_id", "")
 
@@ -349,4 +350,4 @@ def serve(environment: Mapping[str, str], *words: str, seconds: float = 60.0) ->
     )
 
 
-__all__ = ["APP", "CHANNEL", "IMAGE", "Outage", "Rig", "bare_rig", "free_port", "rig", "serve"]
+__all__ = ["APP", "CHANNEL", "IMAGE", "Outage", "Rig", "about", "bare_rig", "free_port", "rig", "serve"]
