@@ -315,9 +315,10 @@ def action_of(body: Body) -> Body:
 
 
 def clicker(body: Body, *, double_click: bool) -> Asker:
-    """Who clicked, by signed ids. With `double_click`, clicks within seconds on one message are one request.
+    """Who clicked, by signed ids. With `double_click`, clicks within seconds on one button are one request.
 
-    Not for longer: what was refused a minute ago may be right now, and the state itself keeps an effect from doubling.
+    A button of other content in the same place is another. And not for longer: what was refused a minute ago may be
+    right now, and the state itself keeps an effect from doubling.
     """
     user = body.get("user") or {}
     container = body.get("container") or {}
@@ -325,8 +326,8 @@ def clicker(body: Body, *, double_click: bool) -> Asker:
     action = action_of(body)
     when = str(action.get("action_ts") or "").partition(".")[0]
     key = (
-        f"click:{channel}:{container.get('message_ts')}:{action.get('action_id')}:{user.get('id')}"
-        f":{int(when) // DOUBLE_CLICK}"
+        f"click:{channel}:{container.get('message_ts')}:{action.get('action_id')}:{str(action.get('value'))[:64]}"
+        f":{user.get('id')}:{int(when) // DOUBLE_CLICK}"
         if double_click and when.isdigit()
         else delivery_key("trigger", body.get("trigger_id"))
     )

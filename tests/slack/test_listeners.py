@@ -244,11 +244,11 @@ async def test_acks_are_measured_for_commands_clicks_and_events(bot: Rig) -> Non
 
 
 def test_clicks_in_the_same_seconds_are_one_request_and_a_later_one_is_its_own() -> None:
-    def key(at: str, trigger: str) -> str:
+    def key(at: str, trigger: str, value: str = "84an2qhsvg") -> str:
         body = {
             "user": {"id": "U0DEVELOPER", "team_id": "T0LOCKTENDER"},
             "container": {"channel_id": "C0DEPLOYMENTS", "message_ts": "1.1"},
-            "actions": [{"action_id": "deployment:cancel", "action_ts": at, "value": "84an2qhsvg"}],
+            "actions": [{"action_id": "deployment:cancel", "action_ts": at, "value": value}],
             "trigger_id": trigger,
         }
         return clicker(body, double_click=True).delivery_key
@@ -256,6 +256,8 @@ def test_clicks_in_the_same_seconds_are_one_request_and_a_later_one_is_its_own()
     assert key("1795434730.1", "t1") == key("1795434733.9", "t2")
     assert key("1795434730.1", "t1") != key("1795434790.1", "t3"), "what was refused a minute ago may be right now"
     assert key("", "t4") != key("", "t5")
+    shown, moved = (key("1795434730.1", "t6", token) for token in ("0" * 32, "1" * 32))
+    assert shown != moved, "what is approved on a card that changed meanwhile is something else"
 
 
 @pytest.mark.parametrize(
