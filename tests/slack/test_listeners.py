@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
 from bot.sandbox.slack_model import AUDITOR, DEPLOYMENTS, DEVELOPER, OUTSIDER, RELEASE_MANAGER, SHARED, Message
-from bot.slack.listeners import clicker, _team_of
+from bot.slack.listeners import _team_of, clicker
 from storage.phases import Phase
 from tests.slack.bot_rig import Rig, rig
 
