@@ -52,13 +52,21 @@ def demo(
     script: Annotated[
         bool, typer.Option("--script", help="One deploy without a person; fails unless it ends live.")
     ] = False,
-    svg: Annotated[Path | None, typer.Option(help="With --script: save a picture of what was shown.")] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--tour", help="Deploy, promote, approve, roll back, without a person; fails unless all end well."
+        ),
+    ] = False,
+    svg: Annotated[Path | None, typer.Option(help="With --script or --tour: save a picture of what was shown.")] = None,
 ) -> None:
-    """Run the bot against stand-ins of Slack, git, Jenkins and Kubernetes on this machine."""
+    """Run the bot against stand-ins of Slack, GitHub, Jenkins and Kubernetes on this machine."""
     from bot.sandbox.demo import interactive, scripted
+    from bot.sandbox.tour import tour
 
     with tempfile.TemporaryDirectory(prefix="locktender-demo-") as home:
-        code = scripted(Path(home), svg) if script else interactive(Path(home))
+        run = tour if full else scripted
+        code = run(Path(home), svg) if full or script else interactive(Path(home))
     raise typer.Exit(code)
 
 

@@ -79,3 +79,5 @@ def configure(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.WARNING)
+    # A job that is still at it when its time comes again is no news: jobs are never doubled on purpose.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

@@ -33,6 +33,10 @@ machine. The bot is the production program. Try:
   /audit history app:my-application       the record
   as release-manager /deploy my-application 1.4.1 dev
                                           speak as developer, release-manager or auditor
+  /promote my-application                 what runs in staging, to production: somebody else has to approve it
+  as release-manager click Approve        press a button of the latest card that has it; Reject asks for a reason
+  /rollback my-application production --reason it is broken
+  /deploy lock production 2h --reason an incident
   git log                                 the infra-repo's commits
   help, quit
 
@@ -81,7 +85,7 @@ def _scripted(console: Console, sandbox: Sandbox, program: Running) -> bool:
         versions = sandbox.slack.workspace.versions(card) if (card := _card(sandbox)) else ()
         for version in versions[seen:]:
             if len(versions) == 1 or version is not versions[0]:
-                console.print(_panel(version, sandbox))
+                console.print(card_panel(version, sandbox))
         seen = len(versions)
         if versions and versions[-1].text[:1] in {"✅", "❌", "⚠"}:
             break
@@ -91,7 +95,7 @@ def _scripted(console: Console, sandbox: Sandbox, program: Running) -> bool:
     if card is not None:
         _settle(sandbox, card)
         for reply in sandbox.slack.workspace.thread(CHANNEL, card.ts)[1:]:
-            console.print(_panel(reply, sandbox, title="in its thread"))
+            console.print(card_panel(reply, sandbox, title="in its thread"))
     console.print(Text.assemble(("auditor", "bold"), "  /audit history app:my-application"))
     record = sandbox.slack.workspace.command(AUDITOR, "/audit", "history app:my-application", channel=CHANNEL)
     console.print(_shown(_names(record.text, sandbox), "only you"))
@@ -137,7 +141,7 @@ class Channel:
             versions = workspace.versions(message)
             title = "in a thread" if message.thread_ts else "#deployments"
             for version in versions[self._seen.get(message.ts, 0) :]:
-                self._console.print(_panel(version, self._sandbox, title=title))
+                self._console.print(card_panel(version, self._sandbox, title=title))
             self._seen[message.ts] = len(versions)
             going_on = going_on or message.text[:1] in GOING_ON
         return going_on
@@ -225,6 +229,14 @@ def _click(console: Console, sandbox: Sandbox, user: User, label: str) -> None:
         return
     before = [one.text for one in workspace.ephemerals(user)]
     workspace.click(user, pressable[-1], label)
+    views = workspace.views(user)
+    if views:
+        words = console.input(f"[bold]{views[0].title}[/]: your reason> ").strip()
+        refused = workspace.submit_view(user, views[0], {"text": words}).errors
+        if refused:
+            workspace.close_view(user, views[0])
+            console.print(f"[red]Slack: {refused}[/]")
+            return
     try:
         workspace.wait(lambda: [one.text for one in workspace.ephemerals(user)] != before, 20)
     except TimeoutError:
@@ -250,7 +262,8 @@ def _settle(sandbox: Sandbox, card: Message) -> None:
         time.sleep(0.05)
 
 
-def _panel(message: Message, sandbox: Sandbox, *, title: str = "#deployments") -> RenderableType:
+def card_panel(message: Message, sandbox: Sandbox, *, title: str = "#deployments") -> RenderableType:
+    """A message as the terminal shows it."""
     parts: list[RenderableType] = []
     for block in message.blocks:
         match block.get("type"):
@@ -267,6 +280,11 @@ def _panel(message: Message, sandbox: Sandbox, *, title: str = "#deployments") -
                 parts.append(Text(labels, style="bold red"))
     style = next((colour for mark, colour in TURN.items() if message.text.startswith(mark)), "dim")
     return Panel(Group(*parts), title=title, title_align="left", border_style=style)
+
+
+def answer_panel(text: str, who: str, sandbox: Sandbox) -> RenderableType:
+    """An answer as the terminal shows it."""
+    return _shown(_names(text, sandbox), who)
 
 
 def _shown(text: str, who: str) -> RenderableType:
