@@ -193,10 +193,11 @@ def _add_change(
 
 def _supersede_waiting(uow: UnitOfWork, one: Planned, newer_id: str, asker: Asker, wish: Wish) -> None:
     """What cannot start yet and is for the same target gives way. A scheduled one keeps its time."""
-    target = (one.target.app.name, one.target.environment.name)
-    if wish.not_before is not None or not uow.waiting_for(*target):
+    if wish.not_before is not None:
         return
-    for older in uow.open_for(*target):
-        waits = older.phase == Phase.AWAITING_APPROVAL or (older.phase == Phase.QUEUED and older.blocked)
-        if waits and older.not_before is None and not (older.kind == Kind.ROLLBACK and wish.kind is not Kind.ROLLBACK):
-            supersede(uow, older, newer_id, one.version, asker.user_id)
+    for older in uow.waiting_for(one.target.app.name, one.target.environment.name):
+        waits = older.phase is Phase.AWAITING_APPROVAL or (older.phase is Phase.QUEUED and older.blocked)
+        if waits and older.not_before is None and not (older.kind is Kind.ROLLBACK and wish.kind is not Kind.ROLLBACK):
+            row = uow.deployment(older.id)
+            if row is not None:
+                supersede(uow, row, newer_id, one.version, asker.user_id)

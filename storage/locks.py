@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 
 from storage.models import Deployment, Kind, Lock, LockKind
 from storage.phases import Phase
+from storage.prepared import Prepared
 from storage.unit_of_work import UnitOfWork
 
 WAITING = (Phase.AWAITING_APPROVAL, Phase.QUEUED)
 """The phases of deployments that something can hold up."""
+
+_LOCKS = cast("Any", Lock).__table__
+_ANY_IN_FORCE = Prepared(
+    select(_LOCKS.c.id)
+    .where(_LOCKS.c.lifted_at.is_(None), or_(_LOCKS.c.expires_at.is_(None), _LOCKS.c.expires_at > bindparam("at")))
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,9 @@ def add(uow: UnitOfWork, lock: Lock) -> Lock:
 
 def in_force(uow: UnitOfWork, at: datetime) -> list[Lock]:
     """Every lock, freeze and hold that was not lifted and has not run out at this time, oldest first."""
+    uow.session.flush()
+    if not uow.run(_ANY_IN_FORCE, {"at": at}):
+        return []  # as at most requests, which then need not wait for the ORM
     table = cast("Any", Lock)
     query = (
         select(Lock)
