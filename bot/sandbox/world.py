@@ -42,6 +42,8 @@ GIT_TOKEN = "sandbox-git-token"
 IMAGE = "registry.company.com/my-application"
 VERSIONS = ("1.4.0", "1.4.1", "1.4.2", "1.4.3", "1.4.3-crash", "1.4.3-pull", "1.4.3-slow", "1.10", "1.10.0")
 
+START_PATIENCE = 120.0
+"""Seconds for the program to start: a busy machine takes long to read it."""
 
 _SOMEBODY = {"NAME": "Platform engineer", "EMAIL": "platform@company.example"}
 
@@ -174,7 +176,7 @@ class Sandbox:
         logs.close()
         running = Running(process, self.home / "locktender.log")
         try:
-            running.wait_until(lambda: self.slack.hub.connections, 30)
+            running.wait_until(lambda: self.slack.hub.connections, START_PATIENCE)
         except BaseException:
             running.kill()
             raise
