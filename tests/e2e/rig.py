@@ -33,7 +33,7 @@ from storage.unit_of_work import Store
 
 APP = "my-application"
 CHANNEL = "C0DEPLOYMENTS"
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds for anything that must come; long, because the machine may be busy."""
 ALWAYS = 1_000_000
 
