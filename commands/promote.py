@@ -57,7 +57,8 @@ def promote(store: Store, facts: Facts, asker: Asker, request: Promote) -> Answe
         if not planned:
             raise Refused(
                 ReasonCode.NO_CHANGE,
-                f"{listed(same, joiner='and')} in `{target.name}` is already what `{source.name}` runs.",
+                f"{listed(same, joiner='and')} in `{target.name}` {'is' if len(same) == 1 else 'are'} already what "
+                f"`{source.name}` runs.",
                 "There is nothing to promote.",
             )
         _refuse_repeat(uow, planned, urgent=request.break_glass)
