@@ -14,6 +14,9 @@ from commands.ports import PullCommit
 from commands.reasons import ReasonCode, Refused
 from commands.requests import listed, mention
 
+_CODE_HOST = frozenset({"web-flow", "noreply@github.com"})
+"""GitHub itself, as committer of what people do on its pages: it stands beside the author, and is nobody."""
+
 
 @dataclass(frozen=True)
 class Reviewed:
@@ -91,8 +94,8 @@ def _not_their_own(known: Catalogue, change: Reviewed, voice: Voice, who: Human)
 
 
 def _not_the_author(known: Catalogue, commit: PullCommit, voice: Voice, who: Human) -> None:
-    authors = [people.by_login(known, login) for login in commit.logins]
-    authors += [people.by_email(known, email) for email in commit.emails]
+    authors = [people.by_login(known, login) for login in commit.logins if login not in _CODE_HOST]
+    authors += [people.by_email(known, email) for email in commit.emails if email not in _CODE_HOST]
     verdicts = {people.same(who, author) for author in authors} or {Same.UNKNOWN}
     if Same.YES in verdicts:
         raise Refused(

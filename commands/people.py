@@ -1,9 +1,11 @@
 """Who is the same human: Slack users, logins on the code host, and the addresses in commits. Pure.
 
-Two names are of one person when `people:` in the catalogue says so. Whether two names are of different people can be
-told only where both are known by the same kind of name; otherwise nobody can tell, and unknown refuses.
+Two names are of one person when `people:` in the catalogue says so. That they are of different people can be told of
+two Slack users of one workspace, and of two whom the catalogue knows. Logins and addresses cost nothing: one that the
+catalogue does not know may be anybody's second one. Then nobody can tell, and unknown refuses.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +29,11 @@ class Human:
     slack: frozenset[str] = frozenset()
     logins: frozenset[str] = frozenset()
     emails: frozenset[str] = frozenset()
+    listed: bool = False  # in `people:` of the catalogue
+
+
+_HIDDEN = re.compile(r"(?:\d+\+)?([a-z0-9][a-z0-9-]*(?:\[bot\])?)@users\.noreply\.github\.com")
+"""What GitHub writes into commits of people who hide their address: it names the login."""
 
 
 def by_slack(known: Catalogue, user_id: str) -> Human:
@@ -46,7 +53,10 @@ def by_email(known: Catalogue, email: str) -> Human:
     """The person of an address in a commit."""
     email = email.lower()
     person = known.person_of_email(email)
-    return _known(person) if person else Human(f"email:{email}", email, emails=frozenset({email}))
+    if person:
+        return _known(person)
+    hidden = _HIDDEN.fullmatch(email)
+    return by_login(known, hidden[1]) if hidden else Human(f"email:{email}", email, emails=frozenset({email}))
 
 
 def same(one: Human, other: Human) -> Same:
@@ -54,7 +64,7 @@ def same(one: Human, other: Human) -> Same:
     pairs = ((one.slack, other.slack), (one.logins, other.logins), (one.emails, other.emails))
     if one.key == other.key or any(mine & theirs for mine, theirs in pairs):
         return Same.YES
-    return Same.NO if any(mine and theirs for mine, theirs in pairs) else Same.UNKNOWN
+    return Same.NO if (one.slack and other.slack) or (one.listed and other.listed) else Same.UNKNOWN
 
 
 def _known(person: KnownPerson) -> Human:
@@ -64,4 +74,5 @@ def _known(person: KnownPerson) -> Human:
         frozenset(person.slack),
         frozenset(person.github),
         frozenset(person.emails),
+        listed=True,
     )
