@@ -17,6 +17,7 @@ from commands.ports import (
     Comparison,
     ImageRef,
     InfraRepo,
+    PullCommit,
     PullRequest,
     PullRequestDraft,
     Tree,
@@ -91,6 +92,23 @@ class Proposals:
 
     # ------------------------------------------------------------ parts
 
+    def _commits(self, pull: PullRequest) -> tuple[PullCommit, ...]:
+        """The commits of exactly this head. Retry when somebody pushes meanwhile, or the list is not up to date.
+
+        Who wrote them decides who may approve: a list of another moment would let an author through, or show what was
+        never there.
+        """
+        listed = self._host.commits(pull.number)
+        now = self._host.pull_request(pull.number)
+        if now.head_sha != pull.head_sha or pull.head_sha not in {one.sha for one in listed}:
+            raise Retry(
+                ReasonCode.HEAD_MOVED,
+                "The branch of the pull request is moving just now.",
+                "Wait until it is looked at again.",
+                after=1.0,
+            )
+        return listed
+
     def _compared(
         self, rows: Sequence[Deployment], known: Catalogue, contents: Mapping[str, Content]
     ) -> dict[str, Comparison]:
@@ -152,7 +170,7 @@ class Proposals:
         tree = self._infra.tree(base)
         start = self._infra.merge_base(base, pull.head_sha) or base
         files = {path: after for path, (_, after) in self._infra.changes(start, pull.head_sha).items()}
-        strangers = tuple(one for one in self._host.commits(pull.number) if one.sha != own)
+        strangers = tuple(one for one in self._commits(pull) if one.sha != own)
         parts = tuple(
             Part(
                 app=row.app,
