@@ -22,7 +22,7 @@ from commands.ports import (
     PullRequestDraft,
     Tree,
 )
-from commands.reasons import Fault, ReasonCode, Refused
+from commands.reasons import Fault, ReasonCode, Refused, Retry
 from storage.models import Change, Deployment
 
 
