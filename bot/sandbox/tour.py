@@ -66,7 +66,7 @@ class _Tour:
         self._card("1.4.2 → 1.4.1 · production · live")
         self._stop("What was rolled back is on hold: nothing overwrites it until somebody lifts the hold")
         self._type(DEVELOPER, "/promote", f"{APP} staging production --reason try it again")
-        self._card("waits: `", where="on hold")
+        self._card("which is held")
         self._type(DEVELOPER, "/deploy", f"why {APP} production")
         self._type(RELEASE_MANAGER, "/deploy", f"unlock {APP} production --reason the cause is mended")
         self._click(RELEASE_MANAGER, "Reject", words="Not on a Friday.")
@@ -97,14 +97,14 @@ class _Tour:
             view = self._wait("a form", lambda: next(iter(self._slack.views(user)), None))
             self._slack.submit_view(user, view, {"text": words})
 
-    def _card(self, said: str, *, where: str = "") -> None:
+    def _card(self, said: str) -> None:
         """Wait for a card that says this, and show it."""
 
         def found() -> Message | None:
             cards = [one for one in self._slack.messages(CHANNEL) if not one.thread_ts]
-            return next((one for one in reversed(cards) if (where or said) in one.text), None)
+            return next((one for one in reversed(cards) if said in one.text), None)
 
-        self._console.print(card_panel(self._wait(f"a card that says “{where or said}”", found), self._sandbox))
+        self._console.print(card_panel(self._wait(f"a card that says “{said}”", found), self._sandbox))
 
     def _with_button(self, label: str) -> Message | None:
         shown = [one for one in self._slack.messages(CHANNEL) if label in {button.text for button in one.buttons}]
