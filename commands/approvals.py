@@ -114,17 +114,20 @@ def _not_the_author(known: Catalogue, commit: PullCommit, voice: Voice, who: Hum
 
 
 def _member(known: Catalogue, facts: Facts, groups: Sequence[str], voice: Voice, who: Human) -> None:
+    # Who speaks in Slack is taken at the signed id alone; for who speaks on the code host, the catalogue tells it.
+    ids = {voice.slack_user} if voice.slack_user else who.slack
+    logins = who.logins | ({voice.login.lower()} if voice.login else set())
     unreadable: list[str] = []
     for name in groups:
         group = known.group(name)
         if group is None:
             continue
-        if voice.slack_user in group.members:
+        if not ids.isdisjoint(group.members):
             return
         for source, names in _rolls(group, facts):
             if names is None:
                 unreadable.append(f"{name} ({source})")
-            elif ({voice.slack_user} if source == "Slack" else {voice.login} | who.logins) & names - {""}:
+            elif (ids if source == "Slack" else logins) & names:
                 return
     if unreadable:
         raise Refused(
