@@ -145,6 +145,7 @@ def review(store: Store, facts: Facts, asker: Asker, request: Review) -> Answer:
                 action="change:review",
                 actor=asker.user_id,
                 team_id=asker.team_id,
+                app=change.app,
                 environment=change.environment,
                 deployment_id=change.id,
                 details={"comment": request.comment, "late": late, "merge": change.merge_sha},
@@ -201,6 +202,7 @@ def said(change: Change, approval: Approval) -> AuditEntry:
         action=f"change:{verb}",
         actor=approval.slack_user or f"github:{approval.login}",
         team_id=approval.team_id,
+        app=change.app,
         environment=change.environment,
         deployment_id=change.id,
         details={

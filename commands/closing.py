@@ -27,6 +27,7 @@ def close(uow: UnitOfWork, change: Change, ending: Ending, *, actor: str = BOT) 
             action="change:close",
             actor=actor,
             team_id=change.team_id if actor != BOT else "",
+            app=change.app,
             environment=change.environment,
             deployment_id=change.id,
             reason_code=ending.reason,

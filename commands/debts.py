@@ -34,7 +34,13 @@ def nag(store: Store, facts: Facts) -> int:
             uow.send(Note(key, Target.CHANNEL, {"text": text}, channel=known.channels.deployments))
             details = {"due": change.review_due.isoformat(), "overdue": overdue, "merge": change.merge_sha}
             uow.audit(
-                AuditEntry("change:debt", environment=change.environment, deployment_id=change.id, details=details)
+                AuditEntry(
+                    "change:debt",
+                    app=change.app,
+                    environment=change.environment,
+                    deployment_id=change.id,
+                    details=details,
+                )
             )
             told += 1
     return told

@@ -155,6 +155,7 @@ def _add_change(
     change = Change(
         id=change_id,
         kind=wish.kind,
+        app=rows[0].app if len(rows) == 1 else "",
         environment=environment.name,
         team_id=asker.team_id,
         requested_by=asker.user_id,
@@ -179,6 +180,7 @@ def _add_change(
             action="change:open",
             actor=asker.user_id,
             team_id=asker.team_id,
+            app=change.app,
             environment=environment.name,
             deployment_id=change_id,
             details={

@@ -185,6 +185,7 @@ class Change(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True, max_length=32)  # of a single deployment: its id
     kind: Kind = Field(default=Kind.DEPLOY, sa_type=String)
     state: ChangeState = Field(default=ChangeState.PREPARING, sa_type=String)
+    app: str = ""  # of a single deployment; a set has several
     environment: str
     team_id: str
     requested_by: str

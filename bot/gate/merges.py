@@ -103,6 +103,7 @@ class Merges:
             uow.audit(
                 AuditEntry(
                     action="change:merge",
+                    app=change.app,
                     environment=change.environment,
                     deployment_id=change.id,
                     details={"content": change.content, "head": change.head_sha, "pull_request": change.pr_url},
@@ -147,6 +148,7 @@ class Merges:
                 uow.audit(
                     AuditEntry(
                         action="change:merged-other",
+                        app=change.app,
                         environment=change.environment,
                         deployment_id=change.id,
                         reason_code=ReasonCode.MERGED_OTHER,
@@ -179,6 +181,7 @@ class Merges:
             uow.audit(
                 AuditEntry(
                     action="change:merged",
+                    app=change.app,
                     environment=change.environment,
                     deployment_id=change.id,
                     details={"merge": done.commit, "by": done.by, "content": change.content},
@@ -204,6 +207,7 @@ def stand_down(store: Store, change_id: str, what: str) -> None:
         uow.audit(
             AuditEntry(
                 action="change:stand-down",
+                app=change.app,
                 environment=change.environment,
                 deployment_id=change.id,
                 details={"what": what, "content": change.content},

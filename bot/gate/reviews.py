@@ -97,6 +97,7 @@ def _entry(change: Change, action: str, review: Review) -> AuditEntry:
     return AuditEntry(
         action=action,
         actor=f"github:{review.login}",
+        app=change.app,
         environment=change.environment,
         deployment_id=change.id,
         details={

@@ -24,7 +24,7 @@ def base_moved(before: Binding, now: Binding) -> bool:
 
 def entry(change: Change, action: str, details: Mapping[str, object]) -> AuditEntry:
     """An audit entry of what happened to a change by itself."""
-    return AuditEntry(action=action, environment=change.environment, deployment_id=change.id, details=details)
+    return AuditEntry(action, app=change.app, environment=change.environment, deployment_id=change.id, details=details)
 
 
 def reply(change: Change, what: str, text: str, quote: str = "") -> Note:

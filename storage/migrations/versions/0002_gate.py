@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("app", sa.String(), nullable=False),
         sa.Column("environment", sa.String(), nullable=False),
         sa.Column("team_id", sa.String(), nullable=False),
         sa.Column("requested_by", sa.String(), nullable=False),
