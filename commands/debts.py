@@ -4,7 +4,7 @@ from commands.facts import Facts
 from commands.requests import mention
 from storage import gate
 from storage.models import Target
-from storage.unit_of_work import BOT, AuditEntry, Note, Store
+from storage.unit_of_work import AuditEntry, Note, Store
 
 
 def nag(store: Store, facts: Facts) -> int:
