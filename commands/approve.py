@@ -240,7 +240,7 @@ def _shown(uow: UnitOfWork, token: str) -> Change:
         raise Refused(
             ReasonCode.STALE_BUTTON,
             "An approval is of what a card shows, so it is given there.",
-            f"Use the buttons on the card of `{named.id}`, or review {named.pr_url}",
+            f"Review {named.pr_url} or use the buttons on the card of `{named.id}`.",
         )
     found = gate.change_by_token(uow, token) if len(token) == _TOKEN else None
     if found is None:
