@@ -37,6 +37,7 @@ class PullCalls:
             Route("GET", _PULL + "/requested_reviewers", self._requested, _READ),
             Route("POST", _PULL + "/requested_reviewers", self._request, _WRITE),
             Route("DELETE", _PULL + "/requested_reviewers", self._unrequest, _WRITE),
+            Route("GET", _REPO + "/issues/{number}", self._issue, _READ),
             Route("GET", _REPO + "/issues/{number}/comments", self._comments, _READ),
             Route("POST", _REPO + "/issues/{number}/comments", self._comment, _WRITE),
             Route("GET", _REPO + "/issues/comments/{comment}", self._get_comment, _READ),
@@ -169,6 +170,12 @@ class PullCalls:
         return Answer(call.render.pull_simple(pull))
 
     # ------------------------------------------------------------ comments
+
+    def _issue(self, call: Call) -> Answer:
+        """Only here, and not among pull requests, GitHub tells who closed one."""
+        pull = self._pull(call)
+        closed_by = None if pull.open or not pull.ended_by else call.render.user(pull.ended_by)
+        return Answer({**call.render.issue(pull), "closed_by": closed_by})
 
     def _comments(self, call: Call) -> Answer:
         number = self._pull(call).number

@@ -314,6 +314,16 @@ def test_reviewers_are_asked_and_taken_off_once_they_have_spoken(subject: Subjec
     assert subject.get(path) == {"users": [], "teams": []}
 
 
+def test_who_closed_it_is_told_where_it_is_shown_as_an_issue_alone(subject: Subject) -> None:
+    number = subject.open()
+    issue = f"{REST}/issues/{number}"
+    assert subject.get(issue)["closed_by"] is None
+    subject.github.close(number, "octo-dev")
+    assert subject.get(issue)["closed_by"]["login"] == "octo-dev"
+    assert "closed_by" not in subject.get(f"{REST}/pulls/{number}")
+    assert subject.call("GET", f"{REST}/issues/4711").status_code == 404
+
+
 def test_comments_are_written_read_and_written_anew(subject: Subject) -> None:
     number = subject.open()
     made = subject.call("POST", f"{REST}/issues/{number}/comments", {"body": "one"}).json()

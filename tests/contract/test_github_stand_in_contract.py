@@ -47,6 +47,7 @@ def test_a_pull_requests_life_is_as_described(subject: Subject, judge: Octokit) 
     for path in ("", "/commits", "/files", "/merge", "/reviews", f"/reviews/{review}", "/requested_reviewers"):
         subject.call("GET", pull + path)
     subject.call("GET", f"{REST}/issues/comments/{comment}")
+    subject.call("GET", f"{REST}/issues/{number}")
     subject.call("DELETE", f"{pull}/requested_reviewers", {"reviewers": ["octo-dev"]})
     subject.call("PUT", f"{pull}/reviews/{review}/dismissals", {"message": "late", "event": "DISMISS"})
     subject.call("PUT", f"{pull}/reviews/{review}/dismissals", {"message": "late"})
@@ -54,7 +55,12 @@ def test_a_pull_requests_life_is_as_described(subject: Subject, judge: Octokit) 
     words = {"commit_title": "T", "commit_message": "M", "merge_method": "squash"}
     assert subject.merge(number, sha=head, **words).status_code == 200
     subject.merge(number, sha=head)
-    for path in (pull, f"{pull}/merge", f"{REST}/pulls?state=all&head=company:deploy/1&base=main&per_page=1"):
+    for path in (
+        pull,
+        f"{pull}/merge",
+        f"{REST}/issues/{number}",
+        f"{REST}/pulls?state=all&head=company:deploy/1&base=main&per_page=1",
+    ):
         subject.call("GET", path)
     subject.call("DELETE", f"{REST}/issues/comments/{comment}")
     subject.call("DELETE", f"{REST}/git/refs/heads/deploy/1")
