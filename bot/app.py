@@ -233,10 +233,14 @@ class Program:
 
     def _open_store(self) -> None:
         engine = self.store.database.engine
-        if self.store.database.is_sqlite:
-            database.upgrade(engine)
-        elif not database.is_current(engine):
+        if database.is_current(engine):
+            return
+        if not self.store.database.is_sqlite:
             raise StartError("The database's schema is not this version's: run `locktender db upgrade` first.")
+        try:
+            database.upgrade_apart(self.settings.database)
+        except RuntimeError as error:
+            raise StartError(f"{error}; the schema is as it was. Restore a backup, or report this.") from error
 
     async def _identity(self) -> BotIdentity:
         """Ask Slack who we are, patiently while it cannot be reached."""

@@ -11,7 +11,7 @@ from storage.phases import Stage
 
 POLL_SECONDS = 1.0
 SLOWEST_POLL_SECONDS = 5.0
-"""A build of minutes is not asked for every second: the pause grows to a fifteenth of what it has taken."""
+"""A build of minutes is not asked for every second: the pause grows to a fifth of what it has taken."""
 GOING_ON = {BuildState.QUEUED, BuildState.RUNNING}
 
 
@@ -49,7 +49,7 @@ class Reconcile(Step):
 
     def _pause(self, row: Deployment) -> float:
         waited = self.store.clock() - row.stage_started if row.stage_started else timedelta()
-        return min(SLOWEST_POLL_SECONDS, max(POLL_SECONDS, waited.total_seconds() / 15))
+        return min(SLOWEST_POLL_SECONDS, max(POLL_SECONDS, waited.total_seconds() / 5))
 
     def _trigger(self, row: Deployment, attempt: int, pipeline: Pipeline) -> None:
         if not row.build_state:

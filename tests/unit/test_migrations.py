@@ -37,8 +37,16 @@ def test_an_empty_database_becomes_what_the_models_say(engine: Engine) -> None:
     assert models.Deployment.metadata is SQLModel.metadata
     database.upgrade(engine)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(
+            connection,
+            opts={"compare_type": True, "compare_server_default": True, "include_name": _is_a_model},
+        )
         assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def _is_a_model(name: str | None, kind: str, _: object) -> bool:
+    """SQLite's full text is a virtual table, with tables of its own below it: no model has those."""
+    return kind != "table" or not str(name).startswith("audit_words")
 
 
 def test_the_index_that_keeps_targets_apart_is_partial_and_unique(engine: Engine) -> None:
@@ -85,3 +93,17 @@ def test_an_upgrade_that_fails_leaves_nothing(engine: Engine) -> None:
     with pytest.raises(Exception, match="already exists"):
         database.upgrade(engine)
     assert inspect(engine).get_table_names() == ["seen"]
+
+
+def test_the_newest_migration_is_the_one_that_a_process_compares_with(engine: Engine) -> None:
+    database.upgrade(engine)
+    with engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == database.HEAD
+    assert database.is_current(engine)
+
+
+def test_a_process_of_its_own_migrates_too(empty: str) -> None:
+    database.upgrade_apart(empty)
+    made = database.create(empty)
+    assert database.is_current(made)
+    made.dispose()
