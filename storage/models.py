@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, DateTime, Dialect, Index, String, Text, TypeDecorator, text
 from sqlalchemy import false as sql_false
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlmodel import Field, SQLModel
 
 from storage import phases
@@ -397,20 +398,27 @@ class Checkpoint(SQLModel, table=True):
     at: datetime = _time(nullable=False)
 
 
+_Words = Text().with_variant(TSVECTOR(), "postgresql")
+"""Full text. On Postgres the words; on SQLite they are in the FTS5 table `audit_words`, and nothing is here."""
+
+
 class AuditIndex(SQLModel, table=True):
     """What is searched by, beside each audit row: made from the rows at any time, and no part of what is proved."""
 
     __tablename__ = "audit_index"
     __table_args__ = (
+        Index("index_by_app", "app", "seq"),
         Index("index_by_target", "app", "environment", "seq"),
         Index("index_by_environment", "environment", "seq"),
         Index("index_by_actor", "actor", "seq"),
+        Index("index_by_subject", "subject", "seq"),
         Index("index_by_status", "status", "seq"),
         Index("index_by_commit", "commit_sha", "seq"),
         Index("index_by_version", "version", "seq"),
         Index("index_by_deployment", "deployment_id", "seq"),
         Index("index_by_action", "action", "seq"),
         Index("index_by_time", "at", "seq"),
+        Index("index_by_words", "words", postgresql_using="gin", sqlite_where=text("words <> ''")),
     )
 
     seq: int = Field(primary_key=True)
@@ -423,6 +431,30 @@ class AuditIndex(SQLModel, table=True):
     commit_sha: str = ""
     version: str = ""
     deployment_id: str = ""
+    subject: str = ""  # the action without its verb: `change` of `change:approve`
+    words: str = Field(default="", sa_column=Column(_Words, nullable=False, default=""))
+
+
+class Export(SQLModel, table=True):
+    """A part of the record that somebody asked for as a file, until it was handed over."""
+
+    __tablename__ = "exports"
+    __table_args__ = (
+        Index("exports_waiting", "not_before", sqlite_where=text("waiting"), postgresql_where=text("waiting")),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    form: str  # csv | jsonl | png
+    wanted: str = Field(default="{}", sa_type=Text)  # JSON: the filters
+    upto: int = 0  # the record's last row when it was asked for
+    team_id: str = ""
+    user_id: str
+    requested_at: datetime = _time(nullable=False)
+    waiting: bool = True
+    attempts: int = 0
+    not_before: datetime = _time(nullable=False)
+    done_at: datetime | None = _time()
+    error: str = Field(default="", sa_type=Text)
 
 
 class ApiToken(SQLModel, table=True):
