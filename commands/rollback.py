@@ -97,6 +97,13 @@ def after_failure(uow: UnitOfWork, facts: Facts, failed: Deployment) -> str:
     return open_request(uow, facts, known, asker, [planned], wish).card_id
 
 
+def offers_rollback(facts: Facts, failed: Deployment) -> bool:
+    """Whether the card of a deployment that went wrong has a button to go back; not where the catalogue wants none."""
+    known = facts.in_force.catalogue
+    environment = known.environments.get(failed.environment) if known else None
+    return environment is None or environment.on_failure is not OnFailure.NONE
+
+
 def offered(uow: UnitOfWork, facts: Facts, failed: Deployment) -> Goal | None:
     """What a rollback of this failed deployment would go back to; None when nothing healthy is on record."""
     try:

@@ -147,6 +147,7 @@ class Deployment(SQLModel, table=True):
     restore_commit: str = _added("")  # the commit whose overlay a rollback brings back
     blocked: str = _added("")  # what holds it up now, and who can lift that
     superseded_by: str = _added("")
+    no_way_back: bool = _added(False)  # it failed where the catalogue wants no rollback to be offered
     soak_restarts: int | None = None  # container restarts when the soak began
     soak_until: datetime | None = _time()  # until when it must stay well
 

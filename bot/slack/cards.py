@@ -131,12 +131,13 @@ def _header(text: str) -> Block:
 
 
 def _can_be_rolled_back(deployment: Deployment) -> bool:
-    """It reached git and did not become well: going back is one click away."""
+    """It reached git and did not become well: going back is one click away, unless the catalogue wants no offer."""
     return (
         deployment.phase in _STOPPED
         and bool(deployment.commit_sha)
         and not deployment.card_id
         and deployment.kind != Kind.ROLLBACK
+        and not deployment.no_way_back
     )
 
 

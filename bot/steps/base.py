@@ -25,7 +25,7 @@ from commands.policy import Target
 from commands.ports import Cluster, Health, Pipeline
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
 from commands.requests import Asker
-from commands.rollback import after_failure
+from commands.rollback import after_failure, offers_rollback
 from storage import gate, locks, models
 from storage.models import Deployment, Kind
 from storage.phases import STAGE_ORDER, Phase, Stage
@@ -285,9 +285,11 @@ class Step(ABC):
                 row = uow.running(deployment_id, attempt)
                 if row.kind == Kind.PREVIEW:
                     tell_asker(uow, row, f"{fault.what} {fault.next_step}", fault.detail)
+                facts = self.world.facts()
+                row.no_way_back = not offers_rollback(facts, row)
                 end(uow, row, Ending.of(phase, fault))
                 if phase is Phase.FAILED and row.commit_sha:
-                    after_failure(uow, self.world.facts(), row)
+                    after_failure(uow, facts, row)
         except StaleAttemptError:
             return ENDED
         self.world.changed()

@@ -104,6 +104,7 @@ def upgrade() -> None:
     op.add_column("deployments", sa.Column("restore_commit", sa.String(), server_default=sa.text("''"), nullable=False))
     op.add_column("deployments", sa.Column("blocked", sa.String(), server_default=sa.text("''"), nullable=False))
     op.add_column("deployments", sa.Column("superseded_by", sa.String(), server_default=sa.text("''"), nullable=False))
+    op.add_column("deployments", sa.Column("no_way_back", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("deployments", sa.Column("soak_restarts", sa.Integer(), nullable=True))
     op.add_column("deployments", sa.Column("soak_until", UtcDateTime, nullable=True))
     op.create_index("deployments_by_card", "deployments", ["card_id"], unique=False)
