@@ -547,3 +547,28 @@ def test_a_key_that_cannot_be_used_is_told_without_repeating_it(
 
 def test_a_fixed_token_is_itself(rig: GitHubRig) -> None:
     assert rig.host.token() == TOKEN
+
+
+# ---------------------------------------------------------------- asking again
+
+
+def test_what_has_not_changed_is_not_sent_again_and_does_not_count(rig: GitHubRig) -> None:
+    number = rig.host.ensure_pull_request(DRAFT).number
+    for _ in range(3):
+        rig.host.pull_request(number)
+        rig.host.commits(number)
+    seen = len(rig.github.calls)
+    first = (rig.host.pull_request(number), rig.host.commits(number), rig.host.reviews(number))
+    again = (rig.host.pull_request(number), rig.host.commits(number), rig.host.reviews(number))
+    assert first == again
+    statuses = [status for _, _, status in rig.github.calls[seen:]]
+    assert statuses.count(304) >= 4
+
+
+def test_what_has_changed_is_seen_at_once(rig: GitHubRig) -> None:
+    number = rig.host.ensure_pull_request(DRAFT).number
+    before = rig.host.pull_request(number)
+    rig.github.push(BRANCH, {"more.txt": "more\n"}, "alice")
+    assert rig.host.pull_request(number).head_sha not in {"", before.head_sha}
+    rig.github.close(number, "alice")
+    assert rig.host.pull_request(number).state is PullState.CLOSED

@@ -70,16 +70,26 @@ class Client:
         self._github.close()
 
     def send(
-        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, object] | None, token: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, object] | None,
+        token: str,
+        known: str = "",
     ) -> tuple[int, Mapping[str, str], str]:
-        """Status, headers (names in lower case) and text of the answer, of any status."""
+        """Status, headers (names in lower case) and text of the answer, of any status.
+
+        `known` is the ETag of an answer that is remembered: 304 says that it still holds.
+        """
         self._auth.value = token
+        condition = {"If-None-Match": known} if known else {}
         try:
             return self._github.requester.requestJson(
                 method,
                 path,
                 parameters=dict(query),
-                headers={"Accept": "application/vnd.github+json", "Accept-Encoding": "identity"},
+                headers={"Accept": "application/vnd.github+json", "Accept-Encoding": "identity", **condition},
                 input=None if body is None else dict(body),
                 cnx=self._connection,
             )

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from bot.integrations.github import names
 from bot.integrations.github.answers import Answer, Trouble
 from bot.integrations.github.connection import PER_PAGE, Client
 from bot.integrations.github.faults import AnsweredError, Reply, answered, judged, strange
+from bot.integrations.recent import Recent
 from bot.logs import GONE, redact
 
 _MOST_PAGES = 100
@@ -20,6 +22,17 @@ _LONGEST_TEXT = 500
 
 T = TypeVar("T", bound=Answer)
 Body = Mapping[str, object]
+
+
+REMEMBERED_BYTES = 8 * 2**20
+"""Answers that are asked for again with their ETag: https://docs.github.com/en/rest/using-the-rest-api/best-practices."""
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    tag: str
+    headers: Mapping[str, str]
+    text: str
 
 
 class Credentials(Protocol):
@@ -45,6 +58,7 @@ class Wire:
         self.host = urlsplit(api).netloc
         self._api, self._credentials, self._timeout, self._clock = api, credentials, timeout, clock
         self._idle: list[Client] = []  # append and pop are atomic
+        self._remembered = Recent[str, _Remembered](REMEMBERED_BYTES, weigh=lambda one: len(one.text) + 500)
 
     def close(self) -> None:
         """Close idle connections. It may be used again afterwards."""
@@ -109,13 +123,20 @@ class Wire:
         self, method: str, path: str, query: Mapping[str, str], body: Body | None, need: str
     ) -> tuple[Mapping[str, str], str]:
         """Headers and text of a good answer; a refused token is renewed once, which comes before anything is done."""
+        key = f"{path}?{sorted(query.items())}" if method == "GET" else ""
+        known = self._remembered.get(key) if key else None
+        tag = known.tag if known else ""
         with self._lend() as client:
             token = self._credentials.token()
-            status, headers, text = client.send(method, path, query, body, token)
+            status, headers, text = client.send(method, path, query, body, token, tag)
             if status == 401 and self._credentials.renew(token):
                 token = self._credentials.token()
-                status, headers, text = client.send(method, path, query, body, token)
+                status, headers, text = client.send(method, path, query, body, token, tag)
+        if status == 304 and known is not None:  # not counted by GitHub, which is what makes polling affordable
+            return known.headers, known.text
         if status < 300:
+            if key and headers.get("etag"):
+                self._remembered.put(key, _Remembered(headers["etag"], dict(headers), text))
             return headers, text
         said = _said(text)
         fault = judged(Reply(status, headers, _clean(said or "", token), self.host, need), self._clock())

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from bot.integrations.kustomize.document import unsafe
 from bot.integrations.kustomize.edit import overlay_file
-from bot.integrations.kustomize.recent import Recent
 from bot.integrations.kustomize.references import Named, Reference, Use, check_plugins, looks_remote, named_in, remote
+from bot.integrations.recent import Recent
 from commands.ports import Tree, TreeEntry
 from commands.reasons import ReasonCode, Refused
 

@@ -9,8 +9,8 @@ from bot.integrations.kustomize.command import Fence, Finished, Stopped, find_co
 from bot.integrations.kustomize.company import Company, Outcome, Trust
 from bot.integrations.kustomize.manifests import load
 from bot.integrations.kustomize.reach import Reach, ReachIndex
-from bot.integrations.kustomize.recent import Recent
 from bot.integrations.kustomize.seen import Seen
+from bot.integrations.recent import Recent
 from commands.ports import Rendered, Tree
 from commands.reasons import ReasonCode, Refused
 

@@ -1,6 +1,6 @@
 """Checks that the cache of the renderer forgets what it should. Leaves out threads: a lock is held throughout."""
 
-from bot.integrations.kustomize.recent import Recent
+from bot.integrations.recent import Recent
 
 
 def test_what_was_not_used_for_longest_is_forgotten_first() -> None:
