@@ -68,6 +68,15 @@ class Written:
     The branch may have moved between the check and the push."""
 
 
+@dataclass(frozen=True)
+class _Told:
+    """A commit of ours for the thread: `said` are sentences about what was restored and what was not."""
+
+    difference: Difference
+    images: Mapping[str, str]
+    said: tuple[str, ...]
+
+
 class Writing:
     """Plans, renders and commits image changes. Thread-safe as far as its parts are."""
 
@@ -193,9 +202,9 @@ class Writing:
             head = self._infra.head() or ""
             story = f"Git said {row.version} already, so there was nothing to commit; it is applied again."
             return Written(head, head, 0, story, "", self._images_said(known, app, environment, row, head))
-        difference, images = self._told(known, wanted, row, commit.parent)
-        story = f"Committed `{commit.sha[:12]}` by {author.name}: {difference.summary}."
-        return Written(commit.sha, commit.parent, commit.tries, story, difference.text, images)
+        told = self._told(known, wanted, row, commit.parent)
+        story = " ".join((f"Committed `{commit.sha[:12]}` by {author.name}: {told.difference.summary}.", *told.said))
+        return Written(commit.sha, commit.parent, commit.tries, story, told.difference.text, told.images)
 
     def merged(
         self, row: Deployment, known: Catalogue, app: App, environment: Environment, commit: str, parent: str
@@ -204,18 +213,17 @@ class Writing:
         images = self._images_said(known, app, environment, row, commit)
         return Written(commit, parent, 1, f"Merged `{commit[:12]}`.", "", images)
 
-    def _told(
-        self, known: Catalogue, wanted: Wanted, row: Deployment, parent: str
-    ) -> tuple[Difference, Mapping[str, str]]:
-        """The difference for the thread, and the images that are now asked for.
+    def _told(self, known: Catalogue, wanted: Wanted, row: Deployment, parent: str) -> "_Told":
+        """What the thread says of it, and the images that are now asked for.
 
         The commit is there: that these cannot be told must not fail the deployment.
         """
         try:
             plan = self._plan(known, wanted, at=parent)
-            return self.difference(plan), self._of_workload(self._after(plan), plan.content.overlay, row)
+            images = self._of_workload(self._after(plan), plan.content.overlay, row)
+            return _Told(self.difference(plan), images, plan.content.told)
         except (Refused, Retry, Unknown) as fault:
-            return Difference(f"the difference cannot be shown ({fault.reason})", ""), {}
+            return _Told(Difference(f"the difference cannot be shown ({fault.reason})", ""), {}, ())
 
     def _images_said(
         self, known: Catalogue, app: App, environment: Environment, row: Deployment, head: str
