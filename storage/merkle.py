@@ -148,24 +148,21 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
     """True when the proof shows that the new tree begins with the old one (RFC 9162, 2.1.4.2)."""
-    if not 0 <= old <= new:
-        return False
-    if old == new:
-        return not proof and old_root == new_root
-    if old == 0:
-        return not proof and old_root == EMPTY
-    path = list(proof)
-    if old & (old - 1) == 0:
-        path.insert(0, old_root)  # the old tree is a complete subtree of the new one
-    if not path:
-        return False
-    at, last = old - 1, new - 1
+    if old in {0, new}:
+        return 0 <= old <= new and not proof and old_root == (EMPTY if old == 0 else new_root)
+    # When the old tree is a complete subtree of the new one, the proof leaves it out.
+    path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
+    return 0 < old < new and bool(path) and _roots(old - 1, new - 1, path) == (old_root, new_root)
+
+
+def _roots(at: int, last: int, path: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+    """The roots of the old and the new tree that a proof leads to; None when it is too long or too short."""
     while at & 1:
         at, last = at >> 1, last >> 1
     first = second = path[0]
     for step in path[1:]:
         if last == 0:
-            return False
+            return None
         if at & 1 or at == last:
             first, second = parent_of(step, first), parent_of(step, second)
             while not at & 1 and at:
@@ -173,7 +170,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         else:
             second = parent_of(second, step)
         at, last = at >> 1, last >> 1
-    return last == 0 and first == old_root and second == new_root
+    return (first, second) if last == 0 else None
 
 
 def _split(size: int) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
+from storage import ledger
 from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
 from storage.models import AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
@@ -26,7 +27,6 @@ _ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key"
 _ANSWER = Prepared(_SEEN.insert(), defaults(Seen))
 _NEW_DEPLOYMENT = Prepared(_DEPLOYMENTS.insert(), defaults(Deployment))
 _NEW_CARD = Prepared(_CARDS.insert(), defaults(Card))
-_LAST_SEQ = Prepared(select(func.max(_AUDIT.c.seq)))
 _NEW_AUDIT_ROW = Prepared(_AUDIT.insert(), defaults(AuditRow))
 Clock = Callable[[], datetime]
 MESSAGES_FOR = timedelta(days=30)  # far longer than any deployment lasts, whose keys keep it from telling things twice
@@ -116,10 +116,19 @@ _WAITING_FOR = Prepared(
 class UnitOfWork:
     """The reads and writes of one transaction. Open it with `Store.write()` or `Store.read()`."""
 
-    def __init__(self, database: Database, session: Session, clock: Clock, *, writing: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        session: Session,
+        clock: Clock,
+        signer: ledger.Signer | None = None,
+        *,
+        writing: bool,
+    ) -> None:
         self.session = session
         self.now = clock()
         self._database = database
+        self._signer = signer
         self._connection: Connection | None = None
         self._locks_rows = writing and not database.is_sqlite  # SQLite's write lock covers every row
 
@@ -255,11 +264,11 @@ class UnitOfWork:
     # ------------------------------------------------------------ audit
 
     def audit(self, entry: AuditEntry) -> AuditRecord:
-        """Append one row. Numbers are consecutive: a gap is a missing row."""
+        """Append one row, make the ledger's tree longer by it, and sign that. A gap in the numbers is a missing row."""
         self._database.lock_audit(self.session)
-        last = self.run(_LAST_SEQ, {})[0][0] or 0
+        end = ledger.tail(self.run)
         record = AuditRecord(
-            seq=last + 1,
+            seq=end.next_seq,
             at=self.now,
             action=entry.action,
             team_id=str(storable(entry.team_id)),
@@ -270,8 +279,14 @@ class UnitOfWork:
             reason_code=entry.reason_code,
             details=canonical(storable(entry.details)),
         )
-        self.run(_NEW_AUDIT_ROW, vars(record) | {"leaf": leaf_hash(audit_text(record))})
+        leaf = leaf_hash(audit_text(record))
+        signature = ledger.extend(self.run, end, leaf, self._signer)
+        self.run(_NEW_AUDIT_ROW, vars(record) | {"leaf": leaf, "sig": signature})
         return record
+
+    def hold_audit(self) -> None:
+        """Let nobody else append to the record until this transaction ends."""
+        self._database.lock_audit(self.session)
 
     # ------------------------------------------------------------ outbox
 
@@ -347,17 +362,21 @@ def audit_text(row: AuditRow | AuditRecord) -> str:
 
 
 class Store:
-    """Opens units of work on one database with one clock."""
+    """Opens units of work on one database with one clock. `signer` signs the record; without one, rows are not signed.
 
-    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+    Whatever opens a store that people rely on gives it the signer: a row without a signature counts as forged.
+    """
+
+    def __init__(self, database: Database, clock: Clock = utc_now, signer: ledger.Signer | None = None) -> None:
         self.database = database
         self.clock = clock
+        self.signer = signer
 
     @contextmanager
     def write(self) -> Iterator[UnitOfWork]:
         """A transaction that commits at its end."""
         with self.database.write() as session:
-            yield UnitOfWork(self.database, session, self.clock, writing=True)
+            yield UnitOfWork(self.database, session, self.clock, self.signer, writing=True)
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
