@@ -150,6 +150,7 @@ class Deployment(SQLModel, table=True):
     no_way_back: bool = _added(False)  # it failed where the catalogue wants no rollback to be offered
     soak_restarts: int | None = None  # container restarts when the soak began
     soak_until: datetime | None = _time()  # until when it must stay well
+    on_behalf_of: str = _added("")  # whom an API token named: a Slack user id, an address, or github:<login>
 
     def to(self, phase: Phase) -> None:
         """Change phase; the only way to. Raises IllegalTransitionError for a change the table does not have."""
@@ -220,6 +221,7 @@ class Change(SQLModel, table=True):
     review_due: datetime | None = _time()  # break-glass: until when a second person must have looked
     reviewed_by: str = ""
     reviewed_at: datetime | None = _time()
+    on_behalf_of: str = _added("")  # whom an API token named: counts as having asked, never as having a right
 
     visit_at: datetime | None = _time()  # when it is looked at next; in the future while somebody looks
     visits: int = 0  # in a row without success
@@ -340,6 +342,10 @@ class Seen(SQLModel, table=True):
     answer: str = Field(default="", sa_type=Text)  # JSON
 
 
+TOLD = "action IN ('record:deployment', 'record:image')"
+"""Audit rows of what pipelines told us. Queries repeat it word for word: only so SQLite takes the partial index."""
+
+
 class AuditRow(SQLModel, table=True):
     """One thing that happened. Append-only: triggers refuse UPDATE and DELETE. `seq` has no gaps."""
 
@@ -349,6 +355,7 @@ class AuditRow(SQLModel, table=True):
         Index("audit_by_environment", "environment", "seq"),
         Index("audit_by_actor", "actor", "seq"),
         Index("audit_by_deployment", "deployment_id", "seq"),
+        Index("audit_told", "action", "seq", sqlite_where=text(TOLD), postgresql_where=text(TOLD)),
     )
 
     seq: int = Field(primary_key=True)

@@ -110,6 +110,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.add_column("audit", sa.Column("sig", sa.String(), server_default=sa.text("''"), nullable=False))
+    for table in ("deployments", "changes"):
+        op.add_column(table, sa.Column("on_behalf_of", sa.String(), server_default=sa.text("''"), nullable=False))
+    told = sa.text("action IN ('record:deployment', 'record:image')")
+    op.create_index("audit_told", "audit", ["action", "seq"], unique=False, sqlite_where=told, postgresql_where=told)
     # Rows of the first release get their places in the tree; the first row that is signed vouches for them too.
     connection = op.get_bind()
     ledger.rebuild(lambda statement, values: statement.run(connection, values))
