@@ -46,6 +46,7 @@ class Source(StrEnum):
     MENTION = "mention"
     BUTTON = "button"
     CLI = "cli"
+    API = "api"
 
 
 @dataclass(frozen=True)
