@@ -25,7 +25,7 @@ def endpoint(secret: str, repository: str, happened: Callable[[Happened], None])
         if body is None:
             return PlainTextResponse("too large", status_code=413)
         if not verify(secret, body, request.headers.get("x-hub-signature-256")):
-            log.warning("web.webhook_refused", event=request.headers.get("x-github-event", "")[:60])
+            log.warning("web.webhook_refused", kind=request.headers.get("x-github-event", "")[:60])
             return PlainTextResponse("not signed with GITHUB_WEBHOOK_SECRET", status_code=401)
         event, delivery = request.headers.get("x-github-event", ""), request.headers.get("x-github-delivery", "")
         found = parse(event, delivery, body)
