@@ -153,7 +153,7 @@ class _Connection(HTTPSRequestsConnectionClass):
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
             # Their texts are not repeated: some quote the headers.
             raise unreachable(self._named, "the connection failed, or the time was up") from None
-        if 300 <= answer.status < 400:
+        if 300 <= answer.status < 400 and answer.status != 304:
             raise moved(self._named)
         if answer.status == 202:
             raise strange(self._named)  # "Come back later", which GitHub does not say to what is asked here.
