@@ -60,12 +60,16 @@ def end(uow: UnitOfWork, deployment: Deployment, ending: Ending, *, actor: str =
         )
     )
     if ending.phase in {Phase.FAILED, Phase.ERRORED} and deployment.kind != Kind.PREVIEW:
-        text = f"{mention(deployment.requested_by)} {ending.what} {ending.next_step}".strip()
-        uow.send(
-            Note(
-                key=f"thread:{deployment.id}:end",
-                target=Target.THREAD,
-                deployment_id=deployment.id,
-                body={"text": text, "quote": ending.detail},
-            )
-        )
+        _tell_asker(uow, deployment, ending)
+
+
+def _tell_asker(uow: UnitOfWork, deployment: Deployment, ending: Ending) -> None:
+    """A word below the card. What stops a whole set before its merge is said once, what stops one app names it."""
+    card_id, of_app, key = deployment.id, "", deployment.id
+    if deployment.card_id:
+        card_id = deployment.card_id
+        merged = bool(deployment.commit_sha)
+        of_app, key = (f"`{deployment.app}`: ", deployment.id) if merged else ("", f"{card_id}:{ending.reason}")
+    text = f"{mention(deployment.requested_by)} {of_app}{ending.what} {ending.next_step}".strip()
+    body = {"text": text, "quote": ending.detail}
+    uow.send(Note(key=f"thread:{key}:end", target=Target.THREAD, deployment_id=card_id, body=body))
