@@ -69,7 +69,12 @@ class Verify(Step):
         if look is not None:
             self._still_runs(row, look)
         left = (row.soak_until - self.store.clock()).total_seconds() if row.soak_until else 0.0
-        return min(LOOK_SECONDS, max(0.2, left)) if left > 0 else DONE
+        if left > 0:
+            return min(LOOK_SECONDS, max(0.2, left))
+        if look is not None and look.state is not RolloutState.DONE:
+            # Pods that are moved or not ready for a moment are no restart, and no proof that it is well either.
+            return self._not_up(row, attempt, wanted, look, overdue=-left)
+        return DONE
 
     def _health(self, wanted: Wanted) -> str:
         """What is wrong at the health URL; empty when nothing is, or there is none."""
@@ -87,11 +92,23 @@ class Verify(Step):
         began = row.stage_started or self.store.clock()
         if self.store.clock() - began > wanted.timeout:
             raise _failed(row, trouble)
+        return self._again_soon(row, attempt, wanted, trouble)
+
+    def _again_soon(self, row: Deployment, attempt: int, wanted: Wanted, trouble: str) -> float:
         note = f"{trouble} Looking again until it has had its time."
         if row.note != note:
             with self.record(row, attempt) as (_, mine):
                 mine.note = note
         return min(LOOK_SECONDS, max(1.0, wanted.timeout.total_seconds() / 20))
+
+    def _not_up(self, row: Deployment, attempt: int, wanted: Wanted, look: Rollout, *, overdue: float) -> float:
+        """Its time is over and some of it is not up: wait as long as for a health URL. `overdue` is in seconds."""
+        trouble = f"{look.available} of {look.desired} pods of `{row.workload}` are up."
+        if look.warning:
+            trouble = f"{trouble[:-1]}: {look.warning}."
+        if overdue > wanted.timeout.total_seconds():
+            raise _failed(row, trouble)
+        return self._again_soon(row, attempt, wanted, trouble)
 
     def _begin(self, row: Deployment, attempt: int, wanted: Wanted, look: Rollout | None) -> Deployment:
         with self.record(row, attempt) as (uow, mine):
