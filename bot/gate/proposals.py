@@ -93,17 +93,18 @@ class Proposals:
     # ------------------------------------------------------------ parts
 
     def _commits(self, pull: PullRequest) -> tuple[PullCommit, ...]:
-        """The commits of exactly this head. Retry when somebody pushes meanwhile, or the list is not up to date.
+        """The commits of exactly this head. Retry when it is pushed or merged meanwhile, or the list is not up to date.
 
         Who wrote them decides who may approve: a list of another moment would let an author through, or show what was
         never there.
         """
         listed = self._host.commits(pull.number)
         now = self._host.pull_request(pull.number)
-        if now.head_sha != pull.head_sha or pull.head_sha not in {one.sha for one in listed}:
+        same = (now.state, now.head_sha) == (pull.state, pull.head_sha)
+        if not same or pull.head_sha not in {one.sha for one in listed}:
             raise Retry(
                 ReasonCode.HEAD_MOVED,
-                "The branch of the pull request is moving just now.",
+                "The pull request is moving just now.",
                 "Wait until it is looked at again.",
                 after=1.0,
             )

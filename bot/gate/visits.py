@@ -22,7 +22,7 @@ from commands.facts import Facts
 from commands.policy import Target
 from commands.ports import CodeHost, InfraRepo, MergeVerdict, PullRequest, PullState, StatusState
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
-from commands.requests import Asker, mention
+from commands.requests import Asker
 from storage import gate, models
 from storage.models import Change, ChangeState, Deployment
 from storage.phases import Phase, Stage
@@ -118,8 +118,15 @@ class Visits:
         """Open the pull request, work out what it does, and show it: only now can anybody approve."""
         known = self._allowed(change, rows)
         words.among_ourselves(rows[0], self._out.shared)
-        seen = self._out.proposals.make(change, rows, known)
-        self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, "Waits for an approval in Locktender")
+        if self._is_over(change):
+            return
+        try:
+            seen = self._out.proposals.make(change, rows, known)
+        except Refused:
+            if self._is_over(change):
+                return
+            raise
+        self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, words.WAITS)
         self._show(change, seen, known)
 
     def _allowed(self, change: Change, rows: Sequence[Deployment]) -> Catalogue:
@@ -150,7 +157,8 @@ class Visits:
             mine.shown, mine.diff = words.shown(seen, environment.approval).as_json(), seen.effect.text
             mine.state, mine.note, mine.wants, mine.visits = ChangeState.OPEN, "", "[]", 0
             for row in gate.members(uow, mine.id):
-                self._fill(uow, row, seen)
+                words.fill(row, seen)
+                uow.changed(row)
             uow.audit(
                 words.entry(
                     mine,
@@ -166,30 +174,9 @@ class Visits:
                     },
                 )
             )
-            self._tell(uow, mine, known, seen)
+            for note in words.ready(mine, known, seen.effect.text):
+                uow.send(note)
         log.info("gate.shown", change=change.id, pull_request=seen.pull.number, content=content[:12])
-
-    @staticmethod
-    def _fill(uow: UnitOfWork, row: Deployment, seen: Seen) -> None:
-        content = seen.contents[row.app]
-        row.version = content.image.tag or content.image.digest
-        row.digest, row.overlay = content.image.digest, content.overlay
-        before = content.before.tag or content.before.digest[:19]
-        row.previous = before if before != row.version else ""
-        uow.changed(row)
-
-    def _tell(self, uow: UnitOfWork, change: Change, known: Catalogue, seen: Seen) -> None:
-        """The whole difference in the thread, and the approvers named once."""
-        moved_text = f" {change.moved}" if change.moved else ""
-        text = f"Pull request {change.pr_url} is ready to be looked at.{moved_text}"
-        uow.send(words.reply(change, f"diff:{change.content[:16]}", text, seen.effect.text))
-        rule = known.environments[change.environment].approval
-        if change.required and rule is not None:
-            who = " ".join(words.mentions(known, rule.groups))
-            count = "an approval" if change.required == 1 else f"{change.required} approvals"
-            uow.send(
-                words.reply(change, "ask", f"{who} {mention(change.requested_by)} asks for {count} of this.".strip())
-            )
 
     # ------------------------------------------------------------ watching
 
@@ -219,7 +206,7 @@ class Visits:
         if seen.binding.strangers or not words.base_moved(Binding.from_json(change.binding), seen.binding):
             # Other people's commits are on the branch, or the rules are others: shown as it is, never replaced.
             self._show(change, seen, known)
-            self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, "Moved: waits for an approval")
+            self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, words.WAITS)
             return
         with self._record(change) as (uow, mine):
             self._void(uow, mine, moved(Binding.from_json(mine.binding), seen.binding))
@@ -242,6 +229,8 @@ class Visits:
             fresh = gate.change_of(uow, change.id)
             have = len(approve.voices(uow, known, facts, fresh)) if fresh else 0
         if have < change.required:
+            # It may have said success before an approval was lost, and whoever can write can overwrite it.
+            self._out.host.ensure_status(pull.head_sha, StatusState.PENDING, words.WAITS)
             if change.state == ChangeState.APPROVED:
                 self._lost(change, have)
             return self._out.poll
@@ -295,6 +284,14 @@ class Visits:
                 return
             what = f"Nobody's approval completed it by {mine.expires_at:%Y-%m-%d %H:%M} UTC."
             close(uow, mine, Ending(Phase.EXPIRED, ReasonCode.APPROVAL_EXPIRED, what, "Ask for it again."))
+
+    def _is_over(self, change: Change) -> bool:
+        """True when somebody has ended what is about to be made again: then there is nothing to make."""
+        pull = self._out.host.pull_request(change.pr_number) if change.pr_number is not None else None
+        if pull is None or pull.state is PullState.OPEN:
+            return False
+        self._ended_outside(change, pull)
+        return True
 
     def _ended_outside(self, change: Change, pull: PullRequest) -> None:
         """Somebody closed the pull request, or merged it around us."""

@@ -1,4 +1,4 @@
-"""What a visit says: audit entries, replies below a card, who is mentioned, the status on the head. Pure."""
+"""What a visit says: audit entries, replies below a card, who is mentioned, the status on the head. No I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,6 +12,8 @@ from storage import models
 from storage.models import Change, Deployment
 from storage.unit_of_work import AuditEntry, Note
 
+WAITS = "Waits for an approval in Locktender"
+"""The words of the status on a head that may not be merged yet."""
 _MOST_MENTIONS = 10
 _LONGEST = 600
 
@@ -31,6 +33,28 @@ def reply(change: Change, what: str, text: str, quote: str = "") -> Note:
     """A line below the change's card, once per `what`."""
     body = {"text": text, "quote": quote}
     return Note(f"thread:{change.card_id}:{what}", models.Target.THREAD, body, deployment_id=change.card_id)
+
+
+def fill(row: Deployment, seen: Seen) -> None:
+    """What its card says of a deployment, as it was seen."""
+    content = seen.contents[row.app]
+    row.version = content.image.tag or content.image.digest
+    row.digest, row.overlay = content.image.digest, content.overlay
+    before = content.before.tag or content.before.digest[:19]
+    row.previous = before if before != row.version else ""
+
+
+def ready(change: Change, known: Catalogue, difference: str) -> list[Note]:
+    """The whole difference for the thread, and the approvers, named once."""
+    moved = f" {change.moved}" if change.moved else ""
+    text = f"Pull request {change.pr_url} is ready to be looked at.{moved}"
+    notes = [reply(change, f"diff:{change.content[:16]}", text, difference)]
+    rule = known.environments[change.environment].approval
+    if change.required and rule is not None:
+        who = " ".join(mentions(known, rule.groups))
+        count = "an approval" if change.required == 1 else f"{change.required} approvals"
+        notes.append(reply(change, "ask", f"{who} {mention(change.requested_by)} asks for {count} of this.".strip()))
+    return notes
 
 
 def mentions(known: Catalogue, groups: Sequence[str]) -> list[str]:
