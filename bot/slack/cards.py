@@ -63,13 +63,10 @@ def deployment_card(
                 note = cut(escape(trouble), 800)
                 told.append(note)
                 blocks.append(context(f"⚠️ {note}"))
-    if review is not None:
-        more, said = reviews.parts(review)
-        blocks += more
-        told += said
+    more, said = reviews.parts(review) if review is not None else ([], [])
     told += steps
-    blocks += _foot(deployment, told, review)
-    return SlackMessage(fallback(told, " "), tuple(blocks))
+    blocks += [*more, *_foot(deployment, told, review)]
+    return SlackMessage(fallback(told + said, " "), tuple(blocks))
 
 
 def set_card(rows: Sequence[Deployment], commit_link: CommitLink, *, review: ReviewView | None = None) -> SlackMessage:
@@ -89,33 +86,30 @@ def set_card(rows: Sequence[Deployment], commit_link: CommitLink, *, review: Rev
     told = [escape(title)]
     lines = [_line(row, commit_link) for row in rows]
     blocks += [section(chunk) for chunk in chunked(lines)]
-    told += lines
     ending = {f"{row.what} {row.next_step}".strip() for row in rows if Phase(row.phase) in _NEVER_BEGAN}
     blocked = {row.blocked for row in rows if row.blocked and row.phase in {Phase.QUEUED, Phase.AWAITING_APPROVAL}}
-    for said in sorted(ending | blocked)[:3]:
-        text = cut(escape(said), 800)
+    for one in sorted(ending | blocked)[:3]:
+        text = cut(escape(one), 800)
         told.append(text)
         blocks.append(context(f"⚠️ {text}"))
-    if review is not None:
-        more, parts = reviews.parts(review)
-        blocks += more
-        told += parts
-    told += steps
-    blocks += _foot(first, told, review)
+    more, said = reviews.parts(review) if review is not None else ([], [])
+    around = list(steps)
+    blocks += [*more, *_foot(first, around, review)]
+    told += [*around, *said, *lines] if said else [*lines, *around]
     return SlackMessage(fallback(told, " "), tuple(blocks))
 
 
 def _foot(first: Deployment, told: list[str], review: ReviewView | None) -> list[Block]:
     """The reason, the name to use in commands, and the buttons of a card."""
     blocks: list[Block] = []
-    if first.reason:
-        said = f"Reason: {foreign(first.reason)}"
-        told.append(cut(escape(said), 900))
-        blocks.append({"type": "context", "elements": [{"type": "plain_text", "text": cut(said, 600), "emoji": False}]})
     ended = Phase(first.phase).ended
     card_id = first.card_id or first.id
     name = f"{'Change' if first.card_id else 'Deployment'} `{card_id}`"
     told.append(name)
+    if first.reason:
+        said = f"Reason: {foreign(first.reason)}"
+        told.append(cut(escape(said), 900))
+        blocks.append({"type": "context", "elements": [{"type": "plain_text", "text": cut(said, 600), "emoji": False}]})
     record = f" · the whole record: `/audit history id:{card_id}`" if ended else ""
     blocks.append(context(f"{name}{record}"))
     buttons = reviews.buttons(review, environment=first.environment) if review is not None else []

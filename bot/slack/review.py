@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bot.slack.blocks import Block, button, context, section
+from bot.slack.blocks import Block, button, chunked, context, section
 from bot.slack.text import cut, escape, foreign, link
 from commands.requests import listed, mention
 from commands.shown import Shown
@@ -14,7 +14,9 @@ APPROVE_WITH = "change:approve-with"
 REJECT = "change:reject"
 REVIEWED = "change:review"
 _MOST_OTHERS = 6
+_MOST_WANTS = 5
 _MOST_APPS = 12
+_MOST_CHANGES = 8  # sections, which is room for as many apps with much to tell
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ def steps(view: ReviewView) -> list[str]:
         lines.append(escape(f"✓ The glass was broken by {mention(view.requested_by)}: nobody has to approve it first"))
     elif view.state is ChangeState.OPEN and len(view.approved_by) < view.required:
         lines.append(escape(_waits(view)))
-    lines += [f"… {cut(escape(foreign(want)), 300)}" for want in view.wants]
+    lines += [f"… {cut(escape(foreign(want)), 300)}" for want in view.wants[:_MOST_WANTS]]
+    if len(view.wants) > _MOST_WANTS:
+        lines.append(f"… and {len(view.wants) - _MOST_WANTS} things more: see the pull request")
     if view.break_glass and view.review_due is not None:
         done = f"✓ Reviewed by {mention(view.reviewed_by)}" if view.reviewed_by else _owed(view)
         lines.append(escape(done))
@@ -61,15 +65,18 @@ def steps(view: ReviewView) -> list[str]:
 
 
 def parts(view: ReviewView) -> tuple[list[Block], list[str]]:
-    """What a decision is made from, as blocks and as text; nothing once it is decided."""
+    """What a decision is made from, as blocks and as text; nothing once it is decided.
+
+    The changes are last in the text: what is cut off a long text is in the blocks, and in the pull request.
+    """
     if view.state not in {ChangeState.PREPARING, ChangeState.OPEN, ChangeState.APPROVED}:
         return [], []
     told: list[str] = []
+    changes: list[str] = []
     blocks: list[Block] = []
     if view.shown.apps:
-        text = "\n".join(_changes(view.shown))
-        told.append(text)
-        blocks.append(section(text))
+        changes = _changes(view.shown)
+        blocks += [section(chunk) for chunk in chunked(changes, most=_MOST_CHANGES)]
         radius = _radius(view.shown)
         told.append(radius)
         blocks.append(section(radius))
@@ -83,7 +90,7 @@ def parts(view: ReviewView) -> tuple[list[Block], list[str]]:
             text = cut(escape(news), 800)
             told.append(text)
             blocks.append(context(f"⚠️ {text}"))
-    return blocks, told
+    return blocks, [*told, "\n".join(changes)]
 
 
 def buttons(view: ReviewView, *, environment: str) -> list[Block]:
@@ -102,7 +109,8 @@ def buttons(view: ReviewView, *, environment: str) -> list[Block]:
 
 def _confirm(view: ReviewView, environment: str) -> Block:
     what = ", ".join(f"{one.app} {one.before or 'nothing'} → {one.after}" for one in view.shown.apps)
-    others = f" It also changes {len(view.shown.others)} other overlays." if view.shown.others else ""
+    count = len(view.shown.others)
+    others = f" It also changes {count} other overlay{'s' if count > 1 else ''}." if count else ""
     return {
         "title": {"type": "plain_text", "text": cut(f"Approve for {environment}?", 100)},
         "text": {"type": "plain_text", "text": cut(f"{foreign(what)}.{others} It is merged and rolled out.", 300)},
