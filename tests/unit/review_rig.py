@@ -9,9 +9,12 @@ from typing import Any
 from sqlalchemy import select
 
 from commands.binding import Binding, Part
+from commands.deploy import deploy
 from commands.facts import Facts
 from commands.ports import ImageRef, ImageSnapshot, PullCommit
+from commands.promote import promote
 from commands.reasons import ReasonCode
+from commands.requests import Deploy, Promote
 from storage import gate
 from storage.models import Approval, Change, ChangeState, Deployment, Kind, Lock, LockKind
 from storage.phases import Phase, Stage
@@ -92,6 +95,25 @@ def happened(
         )
         uow.session.add(row)
         return row.id
+
+
+def a_set(store: Store, text: str = SET, *, user: str = ALICE, version: str = "1.4.2") -> str:
+    """The id of a set of two that waits for its approval."""
+    happened(store, "web", "staging", version)
+    happened(store, "checkout-api", "staging", "2.0.0")
+    facts = known(text, {"web/staging": version, "checkout-api/staging": "2.0.0"})
+    request = Promote(("web", "checkout-api"), "staging", "production", "weekly")
+    answer = promote(store, facts, desk_rig.asker(user), request)
+    assert answer.reason is ReasonCode.ACCEPTED, answer
+    return answer.deployment_id
+
+
+def asked(store: Store, version: str = "1.5.0", *, user: str = ALICE, text: str = SET, **more: Any) -> str:
+    """The id of a deployment to production that waits for its approval."""
+    request = Deploy("web", version, "production", reason="the cart", **more)
+    answer = deploy(store, known(text), desk_rig.asker(user), request)
+    assert answer.reason is ReasonCode.ACCEPTED, answer
+    return answer.deployment_id
 
 
 def opened(store: Store, change_id: str, *, strangers: tuple[PullCommit, ...] = (), content: str = "1") -> str:
