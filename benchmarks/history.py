@@ -1,0 +1,236 @@
+"""A million audit rows: every filter of `/audit history` beside the same question in plain SQL, and the export.
+
+The rows look like those of two years of work: half a dozen for each deployment, of 200 apps in 5 environments by 80
+people. The plain SQL names the right index, fetches the same columns and knows the filter beforehand; both take turns.
+Run alone: `python -m benchmarks.history [ROWS]`.
+"""
+
+import json
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.table import Row
+from storage import database, marks
+from storage.audit_index import MARK, Progress, add, terms
+from storage.canonical import canonical
+from storage.database import Database
+from storage.history import AuditFilter, search
+from storage.models import AuditRow
+from storage.unit_of_work import Store
+
+ROWS = 1_000_000
+ROUNDS = 300
+BEGAN = datetime(2024, 1, 1, tzinfo=UTC)
+APPS = [f"app-{number:03d}" for number in range(200)]
+ENVIRONMENTS = ["dev", "qa", "staging", "preprod", "production"]
+PEOPLE = [f"U0PERSON{number:02d}" for number in range(80)]
+STEPS = ["request", "write", "commit", "build", "rollout", "finish"]
+COLUMNS = "a.seq, a.at, a.action, a.team_id, a.actor, a.app, a.environment, a.deployment_id, a.reason_code, a.details"
+PLAIN = f"SELECT {COLUMNS}, a.leaf, a.sig FROM audit_index i JOIN audit a ON a.seq = i.seq WHERE "  # noqa: S608 - our own words
+
+
+@dataclass(frozen=True)
+class Question:
+    """One filter, as people ask it and as a hand would write it."""
+
+    name: str
+    wished: Callable[[random.Random], AuditFilter]
+    where: Callable[[AuditFilter], tuple[str, tuple[object, ...]]]
+
+
+def rows(count: int = ROWS) -> list[Row]:
+    """Every measurement of this module."""
+    with tempfile.TemporaryDirectory(prefix="locktender-history-") as folder:
+        path = Path(folder) / "locktender.db"
+        store, filled, indexed = _filled(path, count)
+        try:
+            made = [
+                Row(f"index {count:,} rows", indexed, "s", filled * 1000),
+                *(_question(store, path, one) for one in QUESTIONS),
+            ]
+        finally:
+            store.database.close()
+    return made
+
+
+def _filled(path: Path, count: int) -> tuple[Store, float, float]:
+    engine = database.create(database.sqlite_url(path))
+    database.upgrade(engine)
+    engine.dispose()
+    began = time.perf_counter()
+    with sqlite3.connect(path) as plain:
+        plain.executescript("PRAGMA synchronous=OFF")
+        plain.executemany(
+            "INSERT INTO audit (seq, at, action, team_id, actor, app, environment, deployment_id, reason_code, details,"
+            " leaf, sig) VALUES (?, ?, ?, 'T1', ?, ?, ?, ?, ?, ?, ?, '')",
+            _rows(count),
+        )
+    plain.close()
+    filled = time.perf_counter() - began
+    store = Store(Database(database.sqlite_url(path)))
+    began = time.perf_counter()
+    last, done = 0, Progress()
+    while last < count:
+        with store.write() as uow:
+            page = uow.session.query(AuditRow).filter(AuditRow.seq > last).order_by(AuditRow.seq).limit(20_000).all()  # type: ignore[arg-type]  # SQLModel's columns are typed as their values
+            found = [terms(one) for one in page]
+            add(uow, found)
+            for one in found:
+                done = done.after(one)
+            marks.set_mark(uow, MARK, done.as_text())
+        last = page[-1].seq
+    return store, filled, time.perf_counter() - began
+
+
+def _rows(count: int) -> Iterator[tuple[object, ...]]:
+    chance = random.Random(7)  # noqa: S311 - the same rows in every run
+    at = BEGAN
+    seq = 0
+    while seq < count:
+        app, environment, person = chance.choice(APPS), chance.choice(ENVIRONMENTS), chance.choice(PEOPLE)
+        mine, commit = f"{chance.getrandbits(50):010x}"[:10], f"{chance.getrandbits(160):040x}"
+        version = f"{chance.randrange(1, 30)}.{chance.randrange(20)}.{chance.randrange(50)}"
+        phase = chance.choices(["succeeded", "failed", "cancelled"], [90, 8, 2])[0]
+        for step in STEPS:
+            seq += 1
+            if seq > count:
+                return
+            at += timedelta(seconds=chance.randrange(1, 60))
+            details: dict[str, object] = {
+                "version": version,
+                "what": f"Ticket OPS-{chance.randrange(99999)}: {step} it",
+            }
+            if step in {"commit", "finish"}:
+                details["commit"] = commit
+            if step == "finish":
+                details["phase"] = phase
+            actor = person if step == "request" else "locktender"
+            code = "live" if step == "finish" else ""
+            yield (
+                seq, f"{at:%Y-%m-%d %H:%M:%S.%f}", f"deployment:{step}", actor, app, environment, mine, code,
+                canonical(details), f"{chance.getrandbits(256):064x}",
+            )  # fmt: skip
+
+
+def _equal(name: str) -> Callable[[AuditFilter], tuple[str, tuple[object, ...]]]:
+    return lambda wished: (f"i.{name} = ?", (getattr(wished, name),))
+
+
+QUESTIONS = [
+    Question("no filter", lambda _: AuditFilter(), lambda _: ("1", ())),
+    Question("app:", lambda c: AuditFilter(app=c.choice(APPS)), _equal("app")),
+    Question("env:", lambda c: AuditFilter(environment=c.choice(ENVIRONMENTS)), _equal("environment")),
+    Question(
+        "app: env:",
+        lambda c: AuditFilter(app=c.choice(APPS), environment=c.choice(ENVIRONMENTS)),
+        lambda w: ("i.app = ? AND i.environment = ?", (w.app, w.environment)),
+    ),
+    Question("by:", lambda c: AuditFilter(actor=c.choice([*PEOPLE, "locktender"])), _equal("actor")),
+    Question("status:", lambda c: AuditFilter(status=c.choice(["succeeded", "failed", "cancelled"])), _equal("status")),
+    Question(
+        "version:",
+        lambda c: AuditFilter(version=f"{c.randrange(1, 30)}.{c.randrange(20)}.{c.randrange(50)}"),
+        _equal("version"),
+    ),
+    Question(
+        "commit:",
+        lambda c: AuditFilter(commit=f"{c.getrandbits(28):07x}"),
+        lambda w: ("i.commit_sha >= ? AND i.commit_sha < ?", (w.commit, f"{w.commit}g")),
+    ),
+    Question("action:deployment", lambda _: AuditFilter(action="deployment"), lambda w: ("i.subject = ?", (w.action,))),
+    Question(
+        "action:deployment:finish",
+        lambda _: AuditFilter(action="deployment:finish"),
+        lambda w: ("i.action = ?", (w.action,)),
+    ),
+    Question("id:", lambda c: AuditFilter(deployment_id=f"{c.getrandbits(50):010x}"[:10]), _equal("deployment_id")),
+    Question(
+        "since:",
+        lambda c: AuditFilter(since=BEGAN + timedelta(days=c.randrange(300))),
+        lambda w: ("i.at >= ?", (f"{w.since:%Y-%m-%d %H:%M:%S.%f}",)),
+    ),
+    Question(
+        "until:",
+        lambda c: AuditFilter(until=BEGAN + timedelta(days=c.randrange(1, 300))),
+        lambda w: ("i.seq <= (SELECT seq FROM audit_index WHERE at < ? ORDER BY at DESC LIMIT 1)",
+                   (f"{w.until:%Y-%m-%d %H:%M:%S.%f}",)),
+    ),
+    Question(
+        "a word in few rows",
+        lambda c: AuditFilter(words=(f"OPS-{c.randrange(99999)}",)),
+        lambda w: ("i.seq IN (SELECT rowid FROM audit_words WHERE audit_words MATCH ? ORDER BY rowid DESC LIMIT 11)",
+                   (f'"{w.words[0].lower()}"',)),
+    ),
+    Question(
+        "a word in every row",
+        lambda _: AuditFilter(words=("deployment",)),
+        lambda w: ("i.seq IN (SELECT rowid FROM audit_words WHERE audit_words MATCH ? ORDER BY rowid DESC LIMIT 11)",
+                   (f'"{w.words[0]}"',)),
+    ),
+]  # fmt: skip
+TOGETHER = [
+    ("by: status:", lambda c: AuditFilter(actor="locktender", status=c.choice(["failed", "cancelled"]))),
+    ("app: by:", lambda c: AuditFilter(app=c.choice(APPS), actor=c.choice(PEOPLE))),
+    ("by: status: that never meet", lambda c: AuditFilter(actor=c.choice(PEOPLE), status="failed")),
+    (
+        "app: env: since: until: a word",
+        lambda c: AuditFilter(
+            app=c.choice(APPS),
+            environment=c.choice(ENVIRONMENTS),
+            since=BEGAN + timedelta(days=c.randrange(100)),
+            until=BEGAN + timedelta(days=c.randrange(100, 300)),
+            words=("ticket",),
+        ),
+    ),
+]
+
+
+def _question(store: Store, path: Path, one: Question) -> Row:
+    chance = random.Random(one.name)  # noqa: S311 - the same questions in every run
+    ours: list[float] = []
+    raw: list[float] = []
+    plain = sqlite3.connect(path)
+    for number in range(-20, ROUNDS):
+        wished = one.wished(chance)
+        where, values = one.where(wished)
+        statement = f"{PLAIN}{where} ORDER BY i.seq DESC LIMIT 11"
+        began = time.perf_counter()
+        expected = plain.execute(statement, values).fetchall()
+        middle = time.perf_counter()
+        with store.read() as uow:
+            found = search(uow, wished).rows
+        ended = time.perf_counter()
+        assert [row.seq for row in found] == [row[0] for row in expected], one.name
+        if number >= 0:
+            raw.append((middle - began) * 1000)
+            ours.append((ended - middle) * 1000)
+    plain.close()
+    print(
+        json.dumps(
+            {
+                "what": one.name,
+                "p50": statistics.median(ours),
+                "raw50": statistics.median(raw),
+                "p99": _p99(ours),
+                "raw99": _p99(raw),
+            }
+        )
+    )
+    return Row(f"/audit history {one.name}: p99", _p99(ours), "ms", 10, "raw SQLite", _p99(raw))
+
+
+def _p99(times: list[float]) -> float:
+    return sorted(times)[round(len(times) * 0.99) - 1]
+
+
+if __name__ == "__main__":
+    for row in rows(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS):
+        print(row)
