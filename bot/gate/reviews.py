@@ -1,4 +1,6 @@
-"""Reviews on the code host, read as approvals and rejections where the catalogue says that they count."""
+"""Reviews on the code host, read as approvals and rejections where the catalogue says that they count; and approvals
+that are taken back because whoever gave them may no longer approve.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -42,6 +44,29 @@ class Reviews:
             for one in latest.values():
                 if one.commit_sha == mine.head_sha and not self._take(uow, mine, one, known, facts):
                     return
+
+    def forget(self, change: Change, known: Catalogue) -> None:
+        """Take back what was said by people who have lost the role, so that the card asks for somebody else.
+
+        Whoever cannot be told a member at the moment keeps their word: it just does not count until that is known.
+        """
+        facts = self._facts()
+        with self._store.read() as uow:
+            if not _lost(uow, change, known, facts):
+                return
+        with self._store.write() as uow:
+            mine = gate.held(uow, change.id)
+            if mine is None or (mine.state, mine.content) != (change.state, change.content):
+                return
+            for one in _lost(uow, mine, known, facts):
+                one.verdict = WITHDRAWN
+                who = Voice(one.slack_user, one.login).shown
+                mine.moved = f"{who} may no longer approve this, so their approval was taken back."
+                details = {"content": mine.content, "person": one.person, "what": mine.moved}
+                uow.audit(
+                    AuditEntry("change:withdraw", environment=mine.environment, deployment_id=mine.id, details=details)
+                )
+            gate.change_shown(uow, mine)
 
     def _take(self, uow: UnitOfWork, change: Change, review: Review, known: Catalogue, facts: Facts) -> bool:
         """One reviewer's word; False when it has ended the change."""
@@ -91,6 +116,21 @@ class Reviews:
             ),
         )
         return True
+
+
+def _lost(uow: UnitOfWork, change: Change, known: Catalogue, facts: Facts) -> list[Approval]:
+    """The approvals of what is shown whose givers are certainly no approvers any more."""
+    wanted = approve.reviewed(known, change)
+    found: list[Approval] = []
+    for one in gate.approvals(uow, change):
+        if one.verdict != APPROVED:
+            continue
+        try:
+            may_approve(known, facts, wanted, Voice(one.slack_user, one.login))
+        except Refused as fault:
+            if fault.reason is ReasonCode.NOT_AN_APPROVER:
+                found.append(one)
+    return found
 
 
 def _entry(change: Change, action: str, review: Review) -> AuditEntry:

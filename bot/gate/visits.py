@@ -231,6 +231,7 @@ class Visits:
         if have < change.required:
             # It may have said success before an approval was lost, and whoever can write can overwrite it.
             self._out.host.ensure_status(pull.head_sha, StatusState.PENDING, words.WAITS)
+            self._reviews.forget(change, known)
             if change.state == ChangeState.APPROVED:
                 self._lost(change, have)
             return self._out.poll
