@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import aiohttp
 import structlog
 from slack_bolt.async_app import AsyncAck, AsyncApp
 from slack_sdk.errors import SlackApiError
@@ -14,12 +15,14 @@ from bot.slack.listeners import Body, Listeners, action_of, clicker, delivery_ke
 from bot.slack.review import APPROVE, APPROVE_WITH, REJECT, REVIEWED
 from bot.slack.text import cut
 from commands.reasons import ReasonCode
-from commands.requests import Answer, Approve, Asker, Reject, Request, Review, Rollback, Source
+from commands.requests import Answer, Approve, Asker, Mistake, Reject, Request, Review, Rollback, Source
 from storage.models import Target
 from storage.unit_of_work import Note, Store
 
 _FIELD, _TEXT = "why", "text"
 _LONGEST = 500
+_MISSING = frozenset({ReasonCode.REASON_REQUIRED, ReasonCode.COMMENT_REQUIRED})
+_BESIDE_THE_FIELD = _MISSING | {ReasonCode.UNSAFE_TEXT, ReasonCode.BAD_USAGE}
 log = structlog.get_logger("slack")
 
 
@@ -57,7 +60,7 @@ class Decisions:
         view = self._form(str(action.get("action_id")), str(action.get("value") or ""), asker.channel_id)
         try:
             await self._client.views_open(trigger_id=str(body.get("trigger_id") or ""), view=view)
-        except (SlackApiError, OSError, TimeoutError) as error:
+        except (SlackApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
             log.warning("slack.form_not_opened", error=type(error).__name__)
             answer = Answer(
                 ReasonCode.BAD_USAGE,
@@ -81,10 +84,11 @@ class Decisions:
             channel_id=kept.get("channel", ""),
             source=Source.BUTTON,
         )
-        request = await self._request(str(view.get("callback_id") or ""), kept.get("value", ""), words.strip())
+        one_line = " ".join(words.split())  # the field takes several, the record and the commit one
+        request = await self._request(str(view.get("callback_id") or ""), kept.get("value", ""), one_line)
         answer = await self._listeners.decide(asker, request)
-        if answer.reason in {ReasonCode.REASON_REQUIRED, ReasonCode.COMMENT_REQUIRED, ReasonCode.UNSAFE_TEXT}:
-            await ack(response_action="errors", errors={_FIELD: cut(f"{answer.what} {answer.next_step}", 150)})
+        if answer.reason in _BESIDE_THE_FIELD:
+            await ack(response_action="errors", errors={_FIELD: cut(_beside(answer), 150)})
             return
         message = answer_message(answer)
         note = Note(
@@ -104,7 +108,12 @@ class Decisions:
             return Reject(value, words)
         failed = await self._listeners.look(lambda uow: uow.deployment(value))
         if failed is None:
-            return Rollback("", "", reason=words)
+            return Mistake(
+                ReasonCode.UNKNOWN_DEPLOYMENT,
+                "The deployment of that button is not on record.",
+                "Say what to roll back: `/rollback APP ENVIRONMENT --reason TEXT`.",
+                words=value,
+            )
         return Rollback(failed.app, failed.environment, reason=words)
 
     @staticmethod
@@ -137,10 +146,15 @@ class Decisions:
         }
 
 
+def _beside(answer: Answer) -> str:
+    """What is wrong with the words of a form. How a command says them is of no use there."""
+    return answer.what if answer.reason in _MISSING else f"{answer.what} {answer.next_step}"
+
+
 def _kept(text: str) -> dict[str, str]:
     """What the form was opened for: ours, but it comes back over the network."""
     try:
         stored = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {key: str(stored.get(key, ""))[:200] for key in ("value", "channel")} if isinstance(stored, dict) else {}

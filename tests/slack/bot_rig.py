@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,10 @@ from sqlalchemy import select, text
 from bot.desk import Desk
 from bot.sandbox.server import Server
 from bot.sandbox.slack import SlackServer
+from bot.slack.decisions import Decisions
 from bot.slack.listeners import BotIdentity, Listeners, build_app
 from bot.slack.outbox import Outbox
-from bot.slack.outbox_rows import OutboxRows
+from bot.slack.outbox_rows import OutboxRows, depth
 from bot.slack.socket import SocketConnection
 from bot.slack.socket_bolt import bolt_dispatch
 from bot.web import app as web
@@ -39,7 +41,8 @@ T = TypeVar("T")
 def facts(team_id: str) -> Facts:
     found = read(CATALOGUE.encode())
     assert isinstance(found, Catalogue), found
-    return Facts(in_force=CatalogueInForce(found, commit="c" * 40, newest="c" * 40), team_id=team_id)
+    in_force = CatalogueInForce(found, commit="c" * 40, newest="c" * 40)
+    return Facts(in_force, snapshot_age=timedelta(), team_id=team_id, reviews=True)
 
 
 @dataclass
@@ -60,6 +63,11 @@ class Rig:
         """Send whatever waits."""
         while await self.outbox.once():
             pass
+
+    def outbox_waits(self) -> int:
+        """How many cards and messages wait to be sent."""
+        with self.store.read() as uow:
+            return depth(uow)
 
     def deployments(self) -> list[Deployment]:
         with self.store.read() as uow:
@@ -84,7 +92,7 @@ async def rig(slack: SlackServer, file: Path, *, over: str) -> AsyncIterator[Rig
     desk = Desk(store, lambda: facts(slack.workspace.state.world.team_id))
     listeners = Listeners(desk, store, lambda: None)
     identity = BotIdentity(slack.workspace.state.world.team_id, app.bot_user_id, app.bot_id, app.bot_token)
-    bolt = build_app(listeners, identity, client)
+    bolt = build_app(listeners, identity, client, Decisions(listeners, store, client).register)
     outbox = Outbox(
         OutboxRows(store, lambda sha: f"https://github.com/company/infra/commit/{sha}"),
         AsyncWebClient(app.bot_token, base_url=slack.api_url),
