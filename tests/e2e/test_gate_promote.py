@@ -133,8 +133,9 @@ def test_the_path_is_walked_one_step_at_a_time(world: GateRig) -> None:
 
 
 def test_a_list_goes_as_one_pull_request_with_one_approval_and_a_line_each(world: GateRig) -> None:
-    world.put("web", "1.4.2")
+    proven = world.put("web", "1.4.2")
     world.put("checkout-api", "1.4.3")
+    assert world.sandbox.registry.push("web", "1.4.2", content="built again under the same name") != proven.digest
     pulls, cards = len(world.sandbox.github.pulls()), len(world.cards())
     row = world.promote("web,checkout-api staging together", "--reason weekly")
     card = world.shown(row)
@@ -154,6 +155,7 @@ def test_a_list_goes_as_one_pull_request_with_one_approval_and_a_line_each(world
     (merge,) = world.merges(row)
     assert [world.row(one).commit_sha for one in rows] == [merge, merge]
     assert 'newTag: "1.4.2"' in world.image("web", "together")
+    assert f'digest: "{proven.digest}"' in world.image("web", "together")  # what was proven, not what is called so now
     assert 'newTag: "1.4.3"' in world.image("checkout-api", "together")
     trailers = world.merged_with(row)
     assert trailers.count("Approved-by:") == 1
