@@ -136,7 +136,7 @@ def extend(run: Run, end: Tail, leaf: str, signer: Signer | None) -> str:
     frontier, nodes = end.frontier.append(bytes.fromhex(leaf))
     for node in nodes:
         run(_SET_NODE, {"level": node.level, "idx": node.index, "hash": node.hash.hex()})
-    run(_SET_STATE, {"size": frontier.size, "frontier": _edge(frontier)})
+    run(_SET_STATE, {"size": frontier.size, "frontier": edge_text(frontier)})
     return "" if signer is None else signer.sign(end, frontier)
 
 
@@ -248,7 +248,8 @@ def _frontier(size: int | None, edge: str | None) -> Frontier:
         return Frontier()
 
 
-def _edge(frontier: Frontier) -> str:
+def edge_text(frontier: Frontier) -> str:
+    """The edge of a tree as it is stored."""
     return json.dumps([one.hex() for one in frontier.hashes])
 
 
@@ -260,7 +261,7 @@ def _adopt(run: Run, frontier: Frontier, last: int) -> Frontier:
             frontier, nodes = frontier.append(leaf)
             for node in nodes:
                 run(_SET_NODE, {"level": node.level, "idx": node.index, "hash": node.hash.hex()})
-    run(_SET_STATE, {"size": frontier.size, "frontier": _edge(frontier)})
+    run(_SET_STATE, {"size": frontier.size, "frontier": edge_text(frontier)})
     return frontier
 
 
