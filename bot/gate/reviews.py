@@ -1,6 +1,4 @@
-"""Reviews on the code host, read as approvals and rejections where the catalogue says that they count; and approvals
-that are taken back because whoever gave them may no longer approve.
-"""
+"""Reviews on the code host, read as approvals and rejections; and approvals that are taken back with a lost role."""
 
 from collections.abc import Callable, Sequence
 
