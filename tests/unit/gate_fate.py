@@ -31,21 +31,24 @@ class Fate:
 
     def __init__(self) -> None:
         self._left = 0
+        self._name = ""
         self._blow: Blow | None = None
         self._intrusion: Callable[[], object] = lambda: None
-        self.names: list[str] = []
 
     def arm(self, calls: int, blow: Blow, intrusion: Callable[[], object] = lambda: None) -> None:
         """Strike the call after `calls` more of them."""
-        self._left, self._blow, self._intrusion = calls, blow, intrusion
+        self._left, self._blow, self._intrusion, self._name = calls, blow, intrusion, ""
+
+    def arm_at(self, name: str, blow: Blow, intrusion: Callable[[], object] = lambda: None) -> None:
+        """Strike the next call of this name: `host.ensure_merged`."""
+        self._left, self._blow, self._intrusion, self._name = 0, blow, intrusion, name
 
     def disarm(self) -> None:
         self._blow = None
 
     def due(self, name: str) -> Blow | None:
         """What strikes this call, if anything; asked once for each."""
-        self.names = [*self.names[-20:], name]
-        if self._blow is None:
+        if self._blow is None or self._name not in {"", name}:
             return None
         if self._left > 0:
             self._left -= 1

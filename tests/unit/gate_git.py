@@ -226,9 +226,7 @@ class Mirror:
         files = changed(self._remote.commits[head].files, changes)
         if files == self._remote.commits[head].files:
             raise Refused(ReasonCode.ALREADY_LIVE, "The branch says that already.", "Nothing is to be done.")
-        sha = self._remote.commit(
-            (head,), files, request.author, request.subject, request.trailers, made_by_bot=True
-        )
+        sha = self._remote.commit((head,), files, request.author, request.subject, request.trailers, made_by_bot=True)
         self._remote.branches[MAIN] = sha
         self.refresh()
         return Commit(sha, head, 1)
@@ -255,9 +253,7 @@ class Mirror:
             added = self._remote.ancestors(there) - known
             if not all(self._ours(self._remote.commits[one], request) for one in added):
                 raise Refused(ReasonCode.BRANCH_TAKEN, "Somebody else's commits are on it.", "Ask them; ask again.")
-        sha = self._remote.commit(
-            (parent,), files, request.author, request.subject, request.trailers, made_by_bot=True
-        )
+        sha = self._remote.commit((parent,), files, request.author, request.subject, request.trailers, made_by_bot=True)
         self._remote.branches[branch] = sha
         self._fetch(branch)
         return sha

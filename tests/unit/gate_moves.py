@@ -34,7 +34,9 @@ class Moves:
         self, user: str, app: str, environment: str, version: str, *, at: str = "", glass: bool = False
     ) -> Answer:
         reason = "it burns" if glass else ""
-        return self._ask(user, requests.Deploy(app, version, environment, reason, at=at, break_glass=glass), glass=glass)
+        return self._ask(
+            user, requests.Deploy(app, version, environment, reason, at=at, break_glass=glass), glass=glass
+        )
 
     def promote(self, user: str, apps: tuple[str, ...], *, force: bool = False, glass: bool = False) -> Answer:
         request = requests.Promote(apps, reason="weekly release", force=force, break_glass=glass)
@@ -51,12 +53,19 @@ class Moves:
     def approve(self, user: str, nth: int = 0) -> Answer | None:
         """Click on a card that shows buttons now."""
         shown = sorted(change.token for change in self._rows(Change) if change.token)
-        return self._approve(user, shown[nth % len(shown)]) if shown else None
+        return self.approve_token(user, shown[nth % len(shown)]) if shown else None
 
     def approve_stale(self, user: str, nth: int = 0) -> Answer | None:
         """Click on buttons that were shown at some time."""
         shown = sorted(self.watch.shown)
-        return self._approve(user, shown[nth % len(shown)]) if shown else None
+        return self.approve_token(user, shown[nth % len(shown)]) if shown else None
+
+    def approve_token(self, user: str, token: str) -> Answer:
+        self.watch.see()
+        answer = self.town.ask(user, requests.Approve(token, "looked at it"))
+        self.watch.said_yes(token, user, answer)
+        self.watch.look()
+        return answer
 
     def reject(self, user: str, nth: int = 0) -> None:
         shown = sorted(change.token for change in self._rows(Change) if change.token)
@@ -137,6 +146,12 @@ class Moves:
         text = head.files[base_path(app)].decode()
         lines = [f"  replicas: {number}" if "replicas" in line else line for line in text.split("\n")]
         self.town.push({base_path(app): "\n".join(lines).encode()})
+        self.watch.look()
+
+    def push_comment(self, app: str, words: str) -> None:
+        """Somebody changes what an app is built from, and nothing of what is built."""
+        head = self.town.remote.commits[self.town.remote.branches[MAIN]]
+        self.town.push({base_path(app): head.files[base_path(app)] + f"# {words}\n".encode()})
         self.watch.look()
 
     def push_shared(self, number: int) -> None:
@@ -222,6 +237,9 @@ class Moves:
             self.town.take_over(name)
             self._act(lambda: self.town.program.deliver(name, attempt, 2))
 
+    def strike_at(self, name: str, blow: Blow, intrusion: Callable[[], object] = lambda: None) -> None:
+        self.town.fate.arm_at(name, blow, intrusion)
+
     def strike(self, calls: int, blow: Blow, intrusion: Callable[[], object] = lambda: None) -> None:
         self.town.fate.arm(calls, blow, intrusion)
 
@@ -271,8 +289,13 @@ class Moves:
         return found + [(one.id, one.state, one.token, one.note) for one in self._rows(Change)]
 
     def _all_wait_for_somebody(self) -> None:
-        for row in self._rows(Deployment):
-            if row.phase == Phase.RUNNING or (row.phase == Phase.QUEUED and not row.blocked):
+        deployments = self._rows(Deployment)
+        for row in deployments:
+            together = [
+                one for one in deployments if one.id == row.id or (row.change_id and one.change_id == row.change_id)
+            ]
+            said = any(one.blocked for one in together)  # they share a card, which shows what holds each of them up
+            if row.phase == Phase.RUNNING or (row.phase == Phase.QUEUED and not said):
                 raise ViolationError(f"{row.app} in {row.environment} is {row.phase}, and nothing says why")
         for change in self._rows(Change):
             if change.state == ChangeState.PREPARING:
@@ -295,13 +318,6 @@ class Moves:
         self.watch.see()
         answer = self.town.ask(user, request)
         self.watch.answered(user, answer, glass=glass)
-        self.watch.look()
-        return answer
-
-    def _approve(self, user: str, token: str) -> Answer:
-        self.watch.see()
-        answer = self.town.ask(user, requests.Approve(token, "looked at it"))
-        self.watch.said_yes(token, user, answer)
         self.watch.look()
         return answer
 

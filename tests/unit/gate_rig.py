@@ -82,7 +82,8 @@ class Rules:
         glass = "break_glass: {from: [platform], review_within: 24h}"
         rest = "reconciler: none, rollout: none, verify: {url: 'https://health.example/{app}', timeout: 1m}"
         freeze = (
-            "freezes:\n  - {name: audit, environments: [preprod], from: 2026-03-01 00:00, until: 2026-03-30 00:00}\n"
+            "freezes:\n  - {name: audit, environments: [preprod], timezone: UTC, from: '2026-03-01T00:00', "
+            "until: '2026-06-30T00:00'}\n"
             if self.frozen
             else ""
         )
@@ -158,7 +159,8 @@ class Kustomize:
         if base is None or quota is None or image is None:
             raise Refused(ReasonCode.RENDER_FAILED, f"`{overlay}` cannot be built.", "Mend its base.")
         settings = [line for line in kustomization.decode().splitlines() if line.startswith("# settings")]
-        text = base.decode().replace(f"image: registry.example/{app}", f"image: '{image}'")
+        text = "".join(f"{line}\n" for line in base.decode().splitlines() if not line.startswith("#"))
+        text = text.replace(f"image: registry.example/{app}", f"image: '{image}'")
         note = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: s}}\ndata: {{s: '{settings}'}}\n".replace("'[", "[")
         return Rendered(f"{text}---\n{quota.decode()}---\n{note}".replace("]'", "]"), cached=False)
 
@@ -212,7 +214,11 @@ class Program:
         infra = fated(town.mirror, fate, "git", ReasonCode.REPO_UNREACHABLE)
         host = fated(town.host, fate, "host", ReasonCode.HOST_UNREACHABLE)
         self.factbook = Factbook(
-            town.store, town.mirror, town.everybody, Snapshots(), lambda: (town.clock() - START).total_seconds(),
+            town.store,
+            town.mirror,
+            town.everybody,
+            Snapshots(),
+            lambda: (town.clock() - START).total_seconds(),
             host=town.host,
         )
         self.factbook.team_id = TEAM

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -262,12 +262,13 @@ class Gate(RuleBasedStateMachine):
         self.moves.round()
 
 
-def _play(template: Path, examples: int, steps: int) -> None:
+def _play(template: Path, examples: int, steps: int, *phases: Phase) -> None:
     machine = type("GateOnTemplate", (Gate,), {"template": template})
     how = settings(
         max_examples=examples,
         stateful_step_count=steps,
         derandomize=True,
+        phases=[Phase.generate, *phases],
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -282,4 +283,4 @@ def test_no_path_goes_round_the_gate_and_none_is_lost(sqlite_template: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_long_path_goes_round_the_gate(sqlite_template: Path) -> None:
-    _play(sqlite_template, examples=300, steps=50)
+    _play(sqlite_template, 300, 50, Phase.shrink)
