@@ -15,7 +15,7 @@ from commands.ports import MergeRequest, PullRequest, PullState
 from commands.reasons import ReasonCode, Refused
 from commands.requests import mention
 from storage import gate
-from storage.models import Change, ChangeState, Deployment, Target
+from storage.models import Change, ChangeState, Deployment, Kind, Target
 from storage.phases import Phase
 from storage.unit_of_work import AuditEntry, Note, Store
 
@@ -222,5 +222,5 @@ def _required(known: Catalogue, change: Change, rows: Sequence[Deployment]) -> i
     environment = known.environments.get(change.environment)
     if environment is None:
         raise NotNowError("The environment is no longer in `locktender.yaml`.")
-    now = policy.required_approvals(environment, rows[0].kind, break_glass=change.break_glass)
+    now = policy.required_approvals(environment, Kind(rows[0].kind), break_glass=change.break_glass)
     return max(now, change.required)
