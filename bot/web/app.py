@@ -14,6 +14,7 @@ from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from bot.slack.signing import Verdict, verify
 
@@ -27,8 +28,17 @@ Troubles = Callable[[], list[str]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles, webhooks: Endpoint | None = None) -> FastAPI:
-    """The application. Without a signing secret (Socket Mode) Slack's endpoint answers 404, as do GitHub's without."""
+def create(
+    bolt: AsyncApp | None,
+    signing_secret: str,
+    troubles: Troubles,
+    webhooks: Endpoint | None = None,
+    api: ASGIApp | None = None,
+) -> FastAPI:
+    """The application. Without a signing secret (Socket Mode) Slack's endpoint answers 404, as do GitHub's without.
+
+    `api` is the JSON API (bot.web.api), served below `/api`.
+    """
     app = FastAPI(title="Locktender", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
@@ -79,9 +89,15 @@ def create(bolt: AsyncApp | None, signing_secret: str, troubles: Troubles, webho
 
         # A plain route: every ack would wait for FastAPI's reading of parameters, and there are none.
         app.router.routes.append(Route("/slack/events", slack, methods=["POST"]))
+    _add(app, webhooks, api)
+    return app
+
+
+def _add(app: FastAPI, webhooks: Endpoint | None, api: ASGIApp | None) -> None:
     if webhooks is not None:
         app.router.routes.append(Route("/github/webhooks", webhooks, methods=["POST"]))
-    return app
+    if api is not None:
+        app.mount("/api", api)
 
 
 async def _body(request: Request) -> bytes | None:
