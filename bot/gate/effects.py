@@ -3,9 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bot.content import find_overlay
+from bot.integrations.kustomize.blast import ManyRenderer, impact, places_of
 from bot.integrations.kustomize.diff import diff
+from bot.integrations.kustomize.glance import glance
 from bot.integrations.kustomize.reach import ReachIndex
 from commands.catalogue import App, Catalogue, Environment
 from commands.ports import Renderer, Tree
@@ -13,6 +16,7 @@ from commands.reasons import Refused
 from storage.models import Deployment
 
 MOST_DIFF_LINES = 2000
+MOST_GLANCE = 4
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,14 @@ class Effect:
         return "\n".join(f"# {one.overlay}\n{one.text}" for one in self.apps.values())
 
 
+class Builder(Renderer, ManyRenderer, Protocol):
+    """Real kustomize, for one overlay and for many."""
+
+
 class Effects:
     """Works out effects. Thread-safe."""
 
-    def __init__(self, renderer: Renderer) -> None:
+    def __init__(self, renderer: Builder) -> None:
         self._renderer = renderer
         self._reach = ReachIndex()
 
@@ -58,7 +66,8 @@ class Effects:
             old = self._renderer.render(before, overlay).text if before.entry(overlay) is not None else ""
             new = self._renderer.render(after, overlay).text
             changed = diff(old, new)
-            apps[row.app] = OnApp(row.app, overlay, changed.summary(), changed.unified(MOST_DIFF_LINES), _hash(new))
+            told = "; ".join(glance(changed, MOST_GLANCE)) or changed.summary()
+            apps[row.app] = OnApp(row.app, overlay, told, changed.unified(MOST_DIFF_LINES), _hash(new))
         return Effect(apps, self._others(before, after, known, rows))
 
     def fingerprint(self, tree: Tree, overlay: str) -> str:
@@ -76,27 +85,10 @@ class Effects:
             return str(fault.reason)
 
     def _others(self, before: Tree, after: Tree, known: Catalogue, rows: Sequence[Deployment]) -> Mapping[str, str]:
+        """The blast radius: every other place where something changes, those that cannot be rendered included."""
         asked = {(row.app, row.environment) for row in rows}
-        found: dict[str, str] = {}
-        for app in known.apps.values():
-            for name in app.environments:
-                if (app.name, name) in asked:
-                    continue
-                told = self._other(before, after, known, app.name, name)
-                if told:
-                    found[f"{app.name} in {name}"] = told
-        return found
-
-    def _other(self, before: Tree, after: Tree, known: Catalogue, app: str, environment: str) -> str:
-        """What changes for another app or environment; empty when nothing does."""
-        try:
-            overlay = find_overlay(after, known, known.apps[app], known.environments[environment])
-            if self.fingerprint(before, overlay) == self.fingerprint(after, overlay):
-                return ""
-            changed = diff(self._renderer.render(before, overlay).text, self._renderer.render(after, overlay).text)
-        except Refused as fault:
-            return f"cannot be rendered: {fault.what}" if before.entry("") != after.entry("") else ""
-        return "" if changed.empty else changed.summary()
+        places = [one for one in places_of(known, before, after) if (one.app, one.environment) not in asked]
+        return {str(one.place): one.summary() for one in impact(self._renderer, before, after, places).effects}
 
 
 def _hash(text: str) -> str:
