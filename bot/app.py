@@ -128,6 +128,7 @@ class Program:
                 shared=self.people.shared,
                 changed=self.outbox.poke,
                 ready=self.engine.poke,
+                read_rules=self.factbook.read_rules,
             )
             self.gatekeeper = Gatekeeper(self.store, Visits(self.store, outside))
             merges = Merges(self.store, outside)

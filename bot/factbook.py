@@ -129,6 +129,14 @@ class Factbook:
         finally:
             self._refreshing.release()
 
+    def read_rules(self, head: str) -> None:
+        """Go by the rules of this fetched head from now on: for whoever is about to act by them.
+
+        Waits for a refresh that is under way. Raises what reading the file raises.
+        """
+        with self._refreshing:
+            self._look(head)
+
     # ------------------------------------------------------------ looking
 
     def _look(self, head: str) -> None:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import structlog
 
+from bot.gate.reviews import Reviews
 from bot.gate.texts import merge_message, title
 from bot.gate.visits import Outside
 from commands import approve, policy
 from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
+from commands.facts import Facts
+from commands.policy import Target as Place
 from commands.ports import MergeRequest, PullRequest, PullState
-from commands.reasons import ReasonCode, Refused
+from commands.reasons import ReasonCode, Refused, Retry
 from commands.requests import mention
 from storage import gate
 from storage.models import Change, ChangeState, Deployment, Kind, Target
@@ -45,6 +48,7 @@ class Merges:
     def __init__(self, store: Store, outside: Outside) -> None:
         self._store = store
         self._out = outside
+        self._reviews = Reviews(store, outside.facts)
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
@@ -84,11 +88,19 @@ class Merges:
         """Who approved it, when that still holds for what would be merged now; NotNowError otherwise."""
         if change.state != ChangeState.APPROVED:
             raise NotNowError("It has lost an approval.")
+        # The rules of the very head that it is merged onto, and the last word of reviewers: nothing tells us of either
+        # in time.
+        base = self._out.infra.refresh()
+        self._out.read_rules(base)
         facts = self._out.facts()
         known = policy.catalogue(facts)
+        _rules_stand(facts, known, rows)
         seen = self._out.proposals.look(change, rows, known, pull)
+        if seen.base != base:
+            raise Retry(ReasonCode.PUSH_RACE, "The infra-repo is moving just now.", "It is tried again.", after=0.5)
         if seen.binding.content != change.content:
             raise NotNowError(" ".join(moved(Binding.from_json(change.binding), seen.binding)))
+        self._reviews.read(change, self._out.host.reviews(pull.number), known)
         with self._store.read() as uow:
             heard = [one for one in gate.approvals(uow, change) if one.verdict == approve.APPROVED]
             who = approve.voices(uow, known, facts, change)
@@ -130,12 +142,19 @@ class Merges:
         return Merged(commit, logged.parents[0] if logged.parents else commit, by)
 
     def _compare(self, change: Change, done: Merged) -> None:
-        """Raise Refused (MERGED_OTHER) unless the merge did to the branch exactly what was approved."""
-        approved = Binding.from_json(change.binding).files
-        found = self._out.proposals.merged_files(done.commit)
-        if dict(found) == dict(approved):
-            return
+        """Raise Refused (MERGED_OTHER) unless the merge did to the branch exactly what was approved.
+
+        A code host pins the head that it merges, never what it merges it onto: what was pushed since the last look is
+        found here. Broken glass asks nobody, so that what it is built from may have moved.
+        """
+        bound = Binding.from_json(change.binding)
+        approved, found = bound.files, self._out.proposals.merged_files(done.commit)
         differs = sorted(path for path in found.keys() | approved.keys() if found.get(path) != approved.get(path))
+        if not differs and not change.break_glass:
+            moved_apps = self._out.proposals.built_otherwise(done.commit, bound.parts)
+            differs = [f"what {app} is built from" for app in moved_apps]
+        if not differs:
+            return
         what = (
             f"What was merged (`{done.commit[:12]}`) is not what was approved: "
             f"{', '.join(f'`{path}`' for path in differs[:5])} {'differs' if len(differs) == 1 else 'differ'}."
@@ -215,6 +234,18 @@ def stand_down(store: Store, change_id: str, what: str) -> None:
         )
         gate.change_shown(uow, change)
         gate.visit_soon(uow, change)
+
+
+def _rules_stand(facts: Facts, known: Catalogue, rows: Sequence[Deployment]) -> None:
+    """Raise NotNowError when the rules are in doubt: the visits wait until the file is mended."""
+    for row in rows:
+        app, environment = known.apps.get(row.app), known.environments.get(row.environment)
+        if app is None or environment is None:
+            raise NotNowError(f"`{row.app}` or `{row.environment}` is no longer in `locktender.yaml`.")
+        try:
+            policy.may_change(facts, Place(app, environment))
+        except Refused as fault:
+            raise NotNowError(fault.what) from fault
 
 
 def _required(known: Catalogue, change: Change, rows: Sequence[Deployment]) -> int:

@@ -90,6 +90,12 @@ class Proposals:
             return {}
         return {path: after for path, (_, after) in self._infra.changes(logged.parents[0], merge).items()}
 
+    def built_otherwise(self, merge: str, parts: Sequence[Part]) -> tuple[str, ...]:
+        """The apps of a merge that were built from something else than was shown: it moved just before the merge."""
+        (logged,) = self._infra.log(merge, None, (), 1)
+        before = self._infra.tree(logged.parents[0] if logged.parents else merge)
+        return tuple(part.app for part in parts if self._effects.fingerprint(before, part.overlay) != part.base)
+
     # ------------------------------------------------------------ parts
 
     def _commits(self, pull: PullRequest) -> tuple[PullCommit, ...]:

@@ -86,6 +86,10 @@ class Reviews:
             return True
         if review.verdict is Verdict.CHANGES_REQUESTED:
             if change.state != ChangeState.OPEN:
+                if before is not None and before.verdict == APPROVED:  # too late to refuse it, not to take back a yes
+                    before.verdict = WITHDRAWN
+                    uow.audit(_entry(change, "change:withdraw", review))
+                    gate.change_shown(uow, change)
                 return True
             uow.audit(_entry(change, "change:reject", review))
             said = f": {review.body[:500]}" if review.body.strip() else "."

@@ -66,6 +66,8 @@ class Outside:
     """Told after every change that a person can see."""
     ready: Callable[[], None]
     """Told when a deployment may start."""
+    read_rules: Callable[[str], None]
+    """Have `facts` go by the rules that are in git at this fetched head."""
 
 
 class Visits:

@@ -292,6 +292,10 @@ class Mirror:
         found = [sha for sha in self._remote.ancestors(self._head) if sha.startswith(prefix)]
         return found[0] if len(found) == 1 else None
 
+    def knows(self, commit: str) -> bool:
+        """Whether it was fetched."""
+        return commit in self._known
+
     def _fetch(self, branch: str) -> str | None:
         head = self._remote.branches.get(branch)
         if head is not None:

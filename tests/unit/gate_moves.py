@@ -46,13 +46,13 @@ class Moves:
         return self._ask(user, requests.Rollback(app, environment, to, "it burns", exact))
 
     def cancel(self, user: str, nth: int) -> None:
-        found = [row for row in self._rows(Deployment) if not Phase(row.phase).ended]
+        found = [row for row in self.rows(Deployment) if not Phase(row.phase).ended]
         if found:
             self._ask(user, requests.Cancel((found[nth % len(found)].id,)))
 
     def approve(self, user: str, nth: int = 0) -> Answer | None:
         """Click on a card that shows buttons now."""
-        shown = sorted(change.token for change in self._rows(Change) if change.token)
+        shown = sorted(change.token for change in self.rows(Change) if change.token)
         return self.approve_token(user, shown[nth % len(shown)]) if shown else None
 
     def approve_stale(self, user: str, nth: int = 0) -> Answer | None:
@@ -68,12 +68,12 @@ class Moves:
         return answer
 
     def reject(self, user: str, nth: int = 0) -> None:
-        shown = sorted(change.token for change in self._rows(Change) if change.token)
+        shown = sorted(change.token for change in self.rows(Change) if change.token)
         if shown:
             self._ask(user, requests.Reject(shown[nth % len(shown)], "not today"))
 
     def look_at_debt(self, user: str) -> None:
-        for change in self._rows(Change):
+        for change in self.rows(Change):
             if change.review_due is not None and change.reviewed_at is None:
                 self._ask(user, requests.Review(change.id, "looked at it"))
 
@@ -94,7 +94,7 @@ class Moves:
     def review(self, login: str, verdict: Verdict, nth: int = 0) -> None:
         if pull := self._pull(nth):
             self.town.host.review(pull.number, login, verdict)
-            change = next(one for one in self._rows(Change) if one.branch == pull.branch)
+            change = next(one for one in self.rows(Change) if one.branch == pull.branch)
             if verdict is Verdict.APPROVED and change.pr_number is not None:
                 self.watch.reviewed(change, login)
         self.watch.look()
@@ -186,7 +186,7 @@ class Moves:
 
     def wait_for_expiry(self, before: float = 0.0) -> None:
         """Until so many seconds before the second at which some change expires."""
-        ends = [one.expires_at for one in self._rows(Change) if one.state in LIVE and one.expires_at]
+        ends = [one.expires_at for one in self.rows(Change) if one.state in LIVE and one.expires_at]
         if ends:
             left = (min(ends) - self.town.clock.now).total_seconds() - before
             self.town.clock.forward(max(0.0, left))
@@ -263,10 +263,10 @@ class Moves:
                 lock.lifted_at = lock.lifted_at or uow.now
         town.clock.forward(40 * 86_400)
         self._until_quiet()
-        for row in self._rows(Deployment):
+        for row in self.rows(Deployment):
             if not Phase(row.phase).ended:
                 raise ViolationError(f"{row.app} in {row.environment} ({row.id}) never ended: {row.phase}")
-        for change in self._rows(Change):
+        for change in self.rows(Change):
             self._tidied(change)
 
     def _until_quiet(self) -> None:
@@ -275,7 +275,7 @@ class Moves:
             self.wait(31)
             if not self.town.running() and not self._busy():
                 return
-        raise ViolationError(f"it does not come to rest: {[(one.state, one.note) for one in self._rows(Change)]}")
+        raise ViolationError(f"it does not come to rest: {[(one.state, one.note) for one in self.rows(Change)]}")
 
     def _busy(self) -> bool:
         """Whether anything would still move by itself."""
@@ -285,11 +285,11 @@ class Moves:
         return now != self._print()
 
     def _print(self) -> list[tuple[str, ...]]:
-        found: list[tuple[str, ...]] = [(row.id, row.phase, row.blocked) for row in self._rows(Deployment)]
-        return found + [(one.id, one.state, one.token, one.note) for one in self._rows(Change)]
+        found: list[tuple[str, ...]] = [(row.id, row.phase, row.blocked) for row in self.rows(Deployment)]
+        return found + [(one.id, one.state, one.token, one.note) for one in self.rows(Change)]
 
     def _all_wait_for_somebody(self) -> None:
-        deployments = self._rows(Deployment)
+        deployments = self.rows(Deployment)
         for row in deployments:
             together = [
                 one for one in deployments if one.id == row.id or (row.change_id and one.change_id == row.change_id)
@@ -297,7 +297,7 @@ class Moves:
             said = any(one.blocked for one in together)  # they share a card, which shows what holds each of them up
             if row.phase == Phase.RUNNING or (row.phase == Phase.QUEUED and not said):
                 raise ViolationError(f"{row.app} in {row.environment} is {row.phase}, and nothing says why")
-        for change in self._rows(Change):
+        for change in self.rows(Change):
             if change.state == ChangeState.PREPARING:
                 raise ViolationError(f"change {change.id} is never shown: {change.note}")
             if change.state == ChangeState.OPEN and not change.token:
@@ -329,5 +329,5 @@ class Moves:
         found = self.town.host.open_pulls()
         return found[nth % len(found)] if found else None
 
-    def _rows(self, model: Any) -> list[Any]:
-        return sorted(self.watch._rows(model), key=lambda one: str(one.id))
+    def rows(self, model: Any) -> list[Any]:
+        return sorted(self.watch.rows(model), key=lambda one: str(one.id))

@@ -6,7 +6,7 @@ happens by itself in production (threads, schedules, webhooks) happens here when
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from bot.gate.merges import Merges
 from bot.gate.proposals import Proposals
 from bot.gate.visits import Outside, Visits
 from bot.integrations.kustomize.edit import read_image
+from bot.integrations.kustomize.reach import ReachIndex
 from bot.snapshot import Snapshots
 from bot.steps.base import Point, World
 from bot.writing import Writing
@@ -164,6 +165,18 @@ class Kustomize:
         note = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: s}}\ndata: {{s: '{settings}'}}\n".replace("'[", "[")
         return Rendered(f"{text}---\n{quota.decode()}---\n{note}".replace("]'", "]"), cached=False)
 
+    def key(self, tree: Tree, overlay: str) -> str:
+        return ReachIndex().reach(tree, overlay).key
+
+    def render_many(self, tree: Tree, overlays: Sequence[str]) -> dict[str, Rendered | Refused]:
+        built: dict[str, Rendered | Refused] = {}
+        for overlay in overlays:
+            try:
+                built[overlay] = self.render(tree, overlay)
+            except Refused as fault:
+                built[overlay] = fault
+        return built
+
 
 class Everybody:
     """Profiles and groups; a group that is None cannot be read."""
@@ -236,6 +249,7 @@ class Program:
             shared=lambda _: False,
             changed=lambda: None,
             ready=lambda: None,
+            read_rules=self.factbook.read_rules,
         )
         self.gatekeeper = Gatekeeper(self.store, lambda _, __: None)
         self.visits = town.parts.visits(self.store, outside)

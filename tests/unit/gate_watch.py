@@ -60,6 +60,7 @@ class Watch:
     permitted_glass: set[str] = field(default_factory=set)
     merges: dict[str, str] = field(default_factory=dict)  # merge commit -> change
     by_hand: dict[str, bool] = field(default_factory=dict)  # merge commit -> whether it was approved as it is
+    """Merges that we did not do, or did not know the base of."""
     writing: set[str] = field(default_factory=set)
     phases: dict[str, str] = field(default_factory=dict)
     audited: int = 0
@@ -90,14 +91,14 @@ class Watch:
 
     def see(self) -> None:
         """Note what is shown now, under which token."""
-        for change in self._rows(Change):
+        for change in self.rows(Change):
             if change.token and change.token not in self.shown:
                 apps = [row.app for row in self._members(change.id)]
                 self.shown[change.token] = self.content(change, apps, change.head_sha, change.base_sha)
 
     def said_yes(self, token: str, user: str, answer: Answer) -> None:
         if answer.reason is ReasonCode.APPROVED and token in self.shown:
-            change = next(one for one in self._rows(Change) if one.token == token)
+            change = next(one for one in self.rows(Change) if one.token == token)
             if change.expires_at is not None and self.town.clock.now >= change.expires_at:
                 raise ViolationError(f"an approval of change {change.id} was taken when its time was over")
             self.yes.append(Heard(change.id, self.shown[token], user))
@@ -126,7 +127,7 @@ class Watch:
 
     def merged(self, seen: MergeSeen) -> None:
         """A pull request reached the branch: with what it takes, or not at all."""
-        change = next(one for one in self._rows(Change) if one.branch == seen.pull.branch)
+        change = next(one for one in self.rows(Change) if one.branch == seen.pull.branch)
         rows = self._members(change.id)
         now = self.content(change, [row.app for row in rows], seen.head, seen.parent)
         merge = {path: after for path, (_, after) in self.town.remote.differences(seen.parent, seen.commit).items()}
@@ -144,7 +145,11 @@ class Watch:
         self.merges[seen.commit] = change.id
         if change.break_glass and change.id not in self.permitted_glass:
             self.found.append(f"change {change.id} broke the glass without leave")
-        if not change.break_glass and not enough:
+        if not enough and not change.break_glass and not self.town.mirror.knows(seen.parent):
+            # Somebody pushed between the last look and the merge, and no code host can be told which base to take:
+            # then what was merged must at least not be rolled out.
+            self.by_hand[seen.commit] = False
+        elif not change.break_glass and not enough:
             self.found.append(
                 f"change {change.id} was merged with {sorted(humans)} of {wanted} approvals: "
                 f"heard {[one.who for one in self.yes if one.change_id == change.id]}"
@@ -186,7 +191,7 @@ class Watch:
         """Nothing begins to write while something blocks it."""
         if point is not Point.WRITE_RECORDED or deployment_id in self.writing:
             return
-        row = next(one for one in self._rows(Deployment) if one.id == deployment_id)
+        row = next(one for one in self.rows(Deployment) if one.id == deployment_id)
         way = self.in_the_way(row)
         if way:
             self.found.append(f"{row.app} in {row.environment} is written although {way}")
@@ -194,7 +199,7 @@ class Watch:
 
     def claimed(self, before: Iterable[str]) -> None:
         """What has just started could start, whole, and alone on its target."""
-        for row in self._rows(Deployment):
+        for row in self.rows(Deployment):
             if row.id in before or row.phase != Phase.RUNNING:
                 continue
             if way := self.in_the_way(row):
@@ -214,7 +219,7 @@ class Watch:
         if row.break_glass:
             return ""
         rollback = row.kind == Kind.ROLLBACK
-        for lock in self._rows(Lock):
+        for lock in self.rows(Lock):
             if lock.lifted_at is not None or (lock.expires_at is not None and lock.expires_at <= now):
                 continue
             if lock.app not in {"", row.app} or lock.environment not in {"", row.environment}:
@@ -232,13 +237,13 @@ class Watch:
         """Everything that must hold whenever nothing is under way."""
         if self.found:
             raise ViolationError(self.found[0])
-        self._rows(Change)
+        self.rows(Change)
         now = (self._version, self.town.remote.branches[MAIN])
         if now == self._looked:
             return
         self._looked = now
         self.see()
-        deployments, changes = self._rows(Deployment), self._rows(Change)
+        deployments, changes = self.rows(Deployment), self.rows(Change)
         self._nothing_is_lost(deployments)
         self._one_of_each(deployments)
         self._endings(deployments, changes)
@@ -267,7 +272,7 @@ class Watch:
             if row.reason_code == ReasonCode.INTERNAL:
                 raise ViolationError(f"deployment {row.id} ended by a mistake of ours: {row.what}")
             if row.commit_sha in self.by_hand and not self.by_hand[row.commit_sha]:
-                raise ViolationError(f"deployment {row.id} rolls out what somebody merged without approvals")
+                raise ViolationError(f"deployment {row.id} rolls out a merge without approvals")
         for change in changes:
             if change.visits:
                 raise ViolationError(f"a visit to change {change.id} failed by a mistake of ours")
@@ -330,7 +335,7 @@ class Watch:
 
     # ------------------------------------------------------------ parts
 
-    def _rows(self, model: Any) -> list[Any]:
+    def rows(self, model: Any) -> list[Any]:
         """All rows of a table as they are committed now; read again only after somebody has written."""
         version = self.reader.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
@@ -342,7 +347,7 @@ class Watch:
         return self._read[model]
 
     def _members(self, change_id: str) -> list[Deployment]:
-        return [row for row in self._rows(Deployment) if change_id and row.change_id == change_id]
+        return [row for row in self.rows(Deployment) if change_id and row.change_id == change_id]
 
 
 def human(name: str) -> str:

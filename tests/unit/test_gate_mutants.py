@@ -346,7 +346,7 @@ MUTANTS = {
     "a set may start in part": Mutant(_without_sets, _a_lock_on_one_of_a_set, "only some started"),
     "the head is not pinned": Mutant(_without_pinning, _the_head_moves_at_the_merge, "approvals"),
     "what was merged is not compared": Mutant(
-        _without_comparing_afterwards, _somebody_merges_something_else, "merged without approvals"
+        _without_comparing_afterwards, _somebody_merges_something_else, "a merge without approvals"
     ),
     "anybody may break the glass": Mutant(_without_leave_for_glass, _glass_is_broken_by_anybody, "without leave"),
 }
