@@ -165,7 +165,7 @@ def test_no_manifest_ends_the_block_that_it_is_shown_in(ticks: int) -> None:
 # ---------------------------------------------------------------- GitHub's limits
 
 
-@pytest.mark.parametrize("text", [DIFF * 20_000, "`" * 300_000, "x" * 300_000, "+\n" * 100_000])
+@pytest.mark.parametrize("text", [DIFF * 20_000, "+`" * 300_000, "x" * 300_000, "+\n" * 100_000])
 def test_github_takes_the_longest_text_and_what_matters_stays(text: str) -> None:
     apps = [f"{number:03}{'a' * 60}" for number in range(150)]
     rows = [row(app, version="v" * 128, restores="d" * 10, restore_commit="c" * 40) for app in apps]
