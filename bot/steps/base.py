@@ -200,9 +200,20 @@ class Step(ABC):
         if row.kind != Kind.PREVIEW:
             facts, asker = self.world.facts(), Asker(row.team_id, row.requested_by, row.id)
             policy.may_deploy(facts, asker, place.environment)  # it may have waited for hours
+            self._reviewed(row, place)
             policy.may_change(facts, Target(place.app, place.environment))
             self._not_blocked(row, facts)
         return place
+
+    @staticmethod
+    def _reviewed(row: Deployment, place: Place) -> None:
+        """Raise Refused for what was accepted without a review, where the rules of now ask for one."""
+        if place.environment.production_like and not row.change_id:
+            raise Refused(
+                ReasonCode.APPROVAL_REQUIRED,
+                f"Changes to `{row.environment}` have to be reviewed since this was asked for. Nothing was committed.",
+                "Ask again: it will be shown to those who may approve it.",
+            )
 
     def _not_blocked(self, row: Deployment, facts: Facts) -> None:
         """Raise StandDownError for a lock or a freeze that came since it was claimed, unless git may have it."""
