@@ -34,6 +34,24 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _LONGEST = 128  # characters of what is looked up as a whole
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A row of the record as a search gives it: the columns of AuditRow, without an ORM behind them."""
+
+    seq: int
+    at: datetime
+    action: str
+    team_id: str
+    actor: str
+    app: str
+    environment: str
+    deployment_id: str
+    reason_code: str
+    details: str
+    leaf: str
+    sig: str
+
+
 @dataclass(frozen=True)
 class Terms:
     """What one row is found by. Empty text is found by no filter."""
@@ -82,7 +100,7 @@ def progress(uow: UnitOfWork) -> Progress:
     return Progress.from_text(marks.mark(uow, MARK))
 
 
-def terms(row: AuditRow) -> Terms:
+def terms(row: AuditRow | Recorded) -> Terms:
     """What a row is found by."""
     details: dict[str, object] = json.loads(row.details)
     commit = _first(details, _COMMITS).lower()

@@ -5,25 +5,46 @@ the same idea of what matches. So a search finds exactly what a look at every ro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, column, select, table, text
+from sqlalchemy import Select, bindparam, column, func, select, table, text
 
-from storage.audit_index import Progress, Terms, key, progress, terms
-from storage.models import AuditIndex, AuditRow
+from storage.audit_index import MARK, Progress, Recorded, Terms, key, terms
+from storage.models import AuditIndex, AuditRow, Mark
+from storage.prepared import Prepared
 from storage.unit_of_work import UnitOfWork
 from storage.words import Token, is_met, wanted
 
 LOOKED_THROUGH = 5000
 """Rows that are looked through one by one at most: more are waiting for the index only just after an upgrade."""
+_EQUAL = ("app", "environment", "actor", "status", "version", "deployment_id")
+_GIVEN = (*_EQUAL, "action", "commit", "since", "until", "words")
 _LARGEST = 2**31 - 1  # of an INTEGER on Postgres
 _LAST = datetime.max.replace(tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
-_EQUAL = ("app", "environment", "actor", "status", "version", "deployment_id")
-_ROW, _INDEX = cast("Any", AuditRow), cast("Any", AuditIndex)
+_ROW, _INDEX, _MARKS = (cast("Any", model).__table__.c for model in (AuditRow, AuditIndex, Mark))
+_INDEXED = cast("Any", AuditIndex).__table__
 _WORDS = table("audit_words", column("rowid"))
+_COLUMNS = tuple(_ROW[one.name] for one in fields(Recorded))
+_STATE = Prepared(
+    select(
+        select(_MARKS.value).where(_MARKS.name == MARK).scalar_subquery().label("mark"),
+        select(func.max(_ROW.seq)).scalar_subquery().label("last"),
+    )
+)
+_BEHIND = Prepared(
+    select(*_COLUMNS)
+    .where(_ROW.seq > bindparam("after"), _ROW.seq < bindparam("before"))
+    .order_by(_ROW.seq.desc())
+    .limit(bindparam("most"))
+)
+_EARLY = Prepared(
+    select(_INDEX.seq).where(_INDEX.at < bindparam("at")).order_by(_INDEX.at.desc(), _INDEX.seq.desc()).limit(1)
+)
+_LATE = Prepared(select(_INDEX.seq).where(_INDEX.at >= bindparam("at")).order_by(_INDEX.at, _INDEX.seq).limit(1))
 
 
 @dataclass(frozen=True)
@@ -53,11 +74,11 @@ class AuditFilter:
 class Found:
     """Rows that match, newest first. `unread` are rows that the index has not got to and nobody looked through."""
 
-    rows: Sequence[AuditRow]
+    rows: Sequence[Recorded]
     unread: tuple[int, int] | None = None
 
 
-def audit_history(uow: UnitOfWork, wished: AuditFilter) -> Sequence[AuditRow]:
+def audit_history(uow: UnitOfWork, wished: AuditFilter) -> Sequence[Recorded]:
     """Rows that match, newest first; one more than `limit` when there are older ones."""
     return search(uow, wished).rows
 
@@ -68,10 +89,11 @@ def search(uow: UnitOfWork, wished: AuditFilter, *, look_through: int = LOOKED_T
     Words without a letter or a digit are found everywhere.
     """
     wished = replace(wished, words=tuple(word for word in wished.words if wanted((word,))))
-    done = progress(uow)
+    mark, last = uow.run(_STATE, {})[0]
+    done = Progress.from_text(mark or "")
     # `before` comes back from a button: a forged one is the first page.
     before = wished.before if 0 < wished.before <= _LARGEST else _LARGEST
-    behind, unread = _behind(uow, done, before, look_through)
+    behind, unread = _behind(uow, done, before, look_through) if (last or 0) > done.seq else ([], None)
     rows = [row for row in behind if matches(terms(row), wished)][: wished.limit + 1]
     more = wished.limit + 1 - len(rows)
     if more > 0:
@@ -93,30 +115,31 @@ def matches(found: Terms, wished: AuditFilter) -> bool:
 
 def _behind(
     uow: UnitOfWork, done: Progress, before: int, most: int
-) -> tuple[Sequence[AuditRow], tuple[int, int] | None]:
+) -> tuple[Sequence[Recorded], tuple[int, int] | None]:
     """The rows that the index has not got to, newest first; and those that are too many."""
-    query = select(AuditRow).where(_ROW.seq > done.seq, _ROW.seq < before).order_by(_ROW.seq.desc()).limit(most + 1)
-    rows = uow.session.scalars(query).all()
+    rows = [Recorded(*row) for row in uow.run(_BEHIND, {"after": done.seq, "before": before, "most": most + 1})]
     if len(rows) <= most:
         return rows, None
     return rows[:most], (done.seq + 1, rows[most].seq)
 
 
-def _indexed(uow: UnitOfWork, wished: AuditFilter, done: Progress, before: int, limit: int) -> Sequence[AuditRow]:
+def _indexed(uow: UnitOfWork, wished: AuditFilter, done: Progress, before: int, limit: int) -> Sequence[Recorded]:
     low, high = _between(uow, wished, done)
     before = min(before, high, done.seq + 1)
     if low + 1 >= before:
         return []
-    on_sqlite = uow.session.connection().dialect.name == "sqlite"
-    query = _on_sqlite(wished) if on_sqlite else _on_postgres(wished)
-    query = query.where(_INDEX.seq > low, _INDEX.seq < before).order_by(_INDEX.seq.desc()).limit(limit)
-    if on_sqlite and _cut(wished):
-        # FTS5 walks from the newest by its own rowid alone.
-        query = query.where(_WORDS.c.rowid > low, _WORDS.c.rowid < before)
-        query = query.order_by(None).order_by(_WORDS.c.rowid.desc())
-    found = [int(seq) for seq in uow.session.scalars(query)]
-    rows = uow.session.scalars(select(AuditRow).where(_ROW.seq.in_(found)).order_by(_ROW.seq.desc()))
-    return rows.all() if found else []
+    said = {name: value for name in _GIVEN if (value := getattr(wished, name))}
+    shape = frozenset(said) | ({"whole"} if ":" in wished.action else set())
+    on_sqlite = uow.session.get_bind().dialect.name == "sqlite"
+    query = _on_sqlite(shape) if on_sqlite else _on_postgres(shape)
+    values: dict[str, object] = {name: value for name, value in said.items() if name != "words"}
+    if wished.commit:  # every id is hex: `g` is behind all that begin so
+        values["behind_commit"] = f"{wished.commit}g"
+    if on_sqlite and _cut(shape):
+        values["said"] = _fts5(wished)
+    elif wished.words:
+        values["said"] = " & ".join(_lexeme(one) for one in wanted(wished.words))
+    return [Recorded(*row) for row in uow.run(query, values | {"low": low, "high": before, "most": limit})]
 
 
 def _between(uow: UnitOfWork, wished: AuditFilter, done: Progress) -> tuple[int, int]:
@@ -127,13 +150,11 @@ def _between(uow: UnitOfWork, wished: AuditFilter, done: Progress) -> tuple[int,
     """
     low, high = 0, _LARGEST
     if wished.since is not None:
-        early = _INDEX.at < _moved(wished.since, -done.skew)
-        query = select(_INDEX.seq).where(early).order_by(_INDEX.at.desc(), _INDEX.seq.desc()).limit(1)
-        low = int(uow.session.scalar(query) or 0)
+        early = uow.run(_EARLY, {"at": _moved(wished.since, -done.skew)})
+        low = int(early[0][0]) if early else low
     if wished.until is not None:
-        late = _INDEX.at >= _moved(wished.until, done.skew)
-        query = select(_INDEX.seq).where(late).order_by(_INDEX.at, _INDEX.seq).limit(1)
-        high = int(uow.session.scalar(query) or _LARGEST)
+        late = uow.run(_LATE, {"at": _moved(wished.until, done.skew)})
+        high = int(late[0][0]) if late else high
     return low, high
 
 
@@ -144,64 +165,74 @@ def _moved(at: datetime, by: timedelta) -> datetime:
         return _LAST if by > timedelta(0) else _FIRST
 
 
-def _conditions(query: Select[Any], wished: AuditFilter) -> Select[Any]:
+# ---------------------------------------------------------------- statements, one for each set of filters
+
+
+def _conditions(shape: frozenset[str]) -> Select[Any]:
     """All filters but the plain words, on the index's columns."""
+    query = select(*_COLUMNS).select_from(_INDEXED).where(_ROW.seq == _INDEX.seq)
     for name in _EQUAL:
-        if value := getattr(wished, name):
-            query = query.where(getattr(_INDEX, name) == value)
-    if wished.action:
-        query = query.where(getattr(_INDEX, _action(wished)) == wished.action)
-    if wished.commit:  # every id is hex: `g` is behind all that begin so
-        query = query.where(_INDEX.commit_sha >= wished.commit, _INDEX.commit_sha < f"{wished.commit}g")
-    if wished.since is not None:
-        query = query.where(_INDEX.at >= wished.since)
-    if wished.until is not None:
-        query = query.where(_INDEX.at < wished.until)
-    return query
+        if name in shape:
+            query = query.where(_INDEX[name] == bindparam(name))
+    if "action" in shape:
+        query = query.where(_INDEX[_action(shape)] == bindparam("action"))
+    if "commit" in shape:
+        query = query.where(_INDEX.commit_sha >= bindparam("commit"), _INDEX.commit_sha < bindparam("behind_commit"))
+    if "since" in shape:
+        query = query.where(_INDEX.at >= bindparam("since"))
+    if "until" in shape:
+        query = query.where(_INDEX.at < bindparam("until"))
+    query = query.where(_INDEX.seq > bindparam("low"), _INDEX.seq < bindparam("high"))
+    return query.order_by(_INDEX.seq.desc()).limit(bindparam("most"))
 
 
-def _on_sqlite(wished: AuditFilter) -> Select[Any]:
+@cache  # some thousand sets of filters at most, of which people use a dozen
+def _on_sqlite(shape: frozenset[str]) -> Prepared:
     """SQLite keeps no statistics here, so the way is named: the one index that fits, or full text for several."""
-    query = _conditions(select(_INDEX.seq), wished)
-    if _cut(wished):
-        query = query.select_from(_WORDS).where(_INDEX.seq == _WORDS.c.rowid)
-        return query.where(text("audit_words MATCH :said").bindparams(said=_fts5(wished)))
-    index = _one_index(wished)
-    return query.with_hint(_INDEX.__table__, f"INDEXED BY {index}", "sqlite") if index else query
-
-
-def _on_postgres(wished: AuditFilter) -> Select[Any]:
-    query = _conditions(select(_INDEX.seq), wished)
-    said = wanted(wished.words)
-    if said:
-        query = query.where(
-            text("words @@ CAST(:said AS tsquery)").bindparams(said=" & ".join(_lexeme(one) for one in said))
+    query = _conditions(shape)
+    if _cut(shape):
+        # FTS5 walks from the newest by its own rowid alone.
+        query = query.select_from(_WORDS).where(
+            text("audit_index.seq = +audit_words.rowid"),  # the plus: full text leads, and is asked once
+            _WORDS.c.rowid > bindparam("low"),
+            _WORDS.c.rowid < bindparam("high"),
+            text("audit_words MATCH :said"),
         )
-    return query
+        query = query.order_by(None).order_by(_WORDS.c.rowid.desc())
+        return Prepared(query.with_hint(_INDEXED, "NOT INDEXED", "sqlite"))
+    index = _one_index(shape)
+    return Prepared(query.with_hint(_INDEXED, f"INDEXED BY {index}", "sqlite") if index else query)
 
 
-def _one_index(wished: AuditFilter) -> str:
+@cache
+def _on_postgres(shape: frozenset[str]) -> Prepared:
+    query = _conditions(shape)
+    return Prepared(query.where(text("audit_index.words @@ CAST(:said AS tsquery)")) if "words" in shape else query)
+
+
+def _one_index(shape: frozenset[str]) -> str:
     """The index for this filter alone; the best one where one of several is all but unique."""
-    if wished.deployment_id:
+    if "deployment_id" in shape:
         return "index_by_deployment"
-    if wished.commit:
+    if "commit" in shape:
         return "index_by_commit"
-    if wished.app:
-        return "index_by_target" if wished.environment else "index_by_app"
-    if wished.action:
-        return f"index_by_{_action(wished)}"
-    for name in ("environment", "actor", "status", "version"):
-        if getattr(wished, name):
-            return f"index_by_{name}"
-    return ""
+    if "app" in shape:
+        return "index_by_target" if "environment" in shape else "index_by_app"
+    if "action" in shape:
+        return f"index_by_{_action(shape)}"
+    return next((f"index_by_{name}" for name in ("environment", "actor", "status", "version") if name in shape), "")
 
 
-def _cut(wished: AuditFilter) -> bool:
+def _cut(shape: frozenset[str]) -> bool:
     """True when full text is the way: it cuts several long lists without reading the rows of any."""
-    if wished.words or wished.deployment_id or wished.commit:
-        return bool(wished.words)
-    long = (bool(wished.app or wished.environment), wished.actor, wished.status, wished.version, wished.action)
-    return sum(bool(one) for one in long) > 1
+    if shape & {"words", "deployment_id", "commit"}:
+        return "words" in shape
+    return len(shape & {"actor", "status", "version", "action"}) + bool(shape & {"app", "environment"}) > 1
+
+
+def _action(shape: frozenset[str]) -> str:
+    """Which column the filter for an action is about."""
+    return "action" if "whole" in shape else "subject"
 
 
 def _fts5(wished: AuditFilter) -> str:
@@ -209,15 +240,10 @@ def _fts5(wished: AuditFilter) -> str:
     said = list(wanted(wished.words))
     said += [Token(key(name, value)) for name in _EQUAL if (value := getattr(wished, name))]
     if wished.action:
-        said.append(Token(key(_action(wished), wished.action)))
+        said.append(Token(key("action" if ":" in wished.action else "subject", wished.action)))
     if wished.commit:
         said.append(Token(wished.commit, prefix=True))
     return " AND ".join(f'"{one.text}"{" *" if one.prefix else ""}' for one in said)
-
-
-def _action(wished: AuditFilter) -> str:
-    """Which column the filter for an action is about."""
-    return "action" if ":" in wished.action else "subject"
 
 
 def _lexeme(token: Token) -> str:
