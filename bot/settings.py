@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     kubeconfig: str = Field(default="", alias="KUBECONFIG")
 
     home: Path = Field(default=Path("./var"), alias="LOCKTENDER_HOME")
+    audit_key_file: str = Field(default="", alias="LOCKTENDER_AUDIT_KEY_FILE")
+    """The file with the key that signs the record; `audit.key` in LOCKTENDER_HOME by default. Replicas share one."""
     database_url: SecretStr = Field(default=SecretStr(""), alias="DATABASE_URL")
     host: str = Field(default="127.0.0.1", alias="LOCKTENDER_HOST")
     port: int = Field(default=3000, ge=0, le=65535, alias="LOCKTENDER_PORT")
@@ -187,6 +189,11 @@ class Settings(BaseSettings):
         return bool(self.github_repository and (self.github_token.get_secret_value() or self.github_app_id))
 
     @property
+    def audit_key(self) -> Path:
+        """Where the key is that signs the record."""
+        return Path(self.audit_key_file) if self.audit_key_file else self.home / "audit.key"
+
+    @property
     def database(self) -> str:
         """The database's URL."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.home.resolve()}/locktender.db"
@@ -209,6 +216,29 @@ class SettingsError(Exception):
     def __init__(self, faults: tuple[SettingsFault, ...]) -> None:
         super().__init__("; ".join(map(str, faults)))
         self.faults = faults
+
+
+@dataclass(frozen=True)
+class RecordPlaces:
+    """Where the record and what proves it are, for who looks at it without running the bot: nothing here is needed."""
+
+    home: Path
+    database: str
+    audit_key: Path
+    branch: str
+    is_named: bool
+    """True when DATABASE_URL names the database."""
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> "RecordPlaces":
+        """Read the environment. Faults in it show when the places are looked at."""
+        env = os.environ if environment is None else environment
+        home = Path(env.get("LOCKTENDER_HOME") or "./var")
+        url = env.get("DATABASE_URL") or ""
+        key = env.get("LOCKTENDER_AUDIT_KEY_FILE") or ""
+        branch = env.get("INFRA_REPO_BRANCH") or "main"
+        database = url or f"sqlite:///{home.resolve()}/locktender.db"
+        return cls(home, database, Path(key) if key else home / "audit.key", branch, bool(url))
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

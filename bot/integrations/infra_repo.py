@@ -12,6 +12,7 @@ from pathlib import Path
 from bot.integrations.git import compare, history, names
 from bot.integrations.git.access import Access, Token
 from bot.integrations.git.branch import PATIENCE, Branch
+from bot.integrations.git.checkpoints import CheckpointRef, Checkpoints, read
 from bot.integrations.git.deploy_branches import DeployBranches
 from bot.integrations.git.message import commit_message
 from bot.integrations.git.mirror import Mirror
@@ -48,6 +49,7 @@ class GitInfraRepo:
         self._store = Store(lambda: self._mirror.commands, cache, self._mirror.repair)
         self._branch = Branch(self._mirror, cache, committer)
         self._deploy_branches = DeployBranches(self._mirror, self._store, cache, self._branch, committer)
+        self._checkpoints = CheckpointRef(self._mirror, committer)
 
     @property
     def address(self) -> str:
@@ -171,3 +173,15 @@ class GitInfraRepo:
         Refused: NOT_PERMITTED for a branch that is not ours, PUSH_REFUSED, BRANCH_PROTECTED. May be called twice.
         """
         self._deploy_branches.remove(branch)
+
+    def append_checkpoint(self, text: str) -> str:
+        """Add a checkpoint of the record to `refs/locktender/checkpoints`; the commit's id.
+
+        Called again with the same text it finds the commit. Refused (PUSH_REFUSED, BRANCH_PROTECTED) where the host
+        takes no such ref; else as `ensure_commit`.
+        """
+        return self._checkpoints.append(text)
+
+    def checkpoints(self) -> Checkpoints:
+        """What the mirror has of the record's checkpoints: in trailers of the branch, and on that ref. No network."""
+        return self._mirror.mended(lambda: read(self._mirror.commands, self._mirror.branch))
