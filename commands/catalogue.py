@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from commands import grammar
+from commands.catalogue_audit import AuditRules, audit_lines
 from commands.catalogue_explain import app_lines, environment_lines, freeze_line, group_line
 from commands.catalogue_parts import (
     CLASSIC_OVERLAY,
@@ -103,6 +104,7 @@ class Catalogue:
     registries: Mapping[str, RegistryHost]
     overlay: str = ""
     freeze_windows: tuple[FreezeWindow, ...] = ()
+    audit: AuditRules = AuditRules()  # noqa: RUF009 - frozen
 
     def app(self, name: str) -> App | None:
         """The app of this name or alias."""
@@ -216,6 +218,7 @@ class Catalogue:
         lines.append(f"people: {len(self.people) or 'none'} known by more than a Slack id")
         lines += [f"freezes.{freeze.name}: {freeze_line(freeze)}" for freeze in self.freeze_windows]
         lines += [] if self.freeze_windows else ["freezes: none"]
+        lines += [f"audit.{line}" for line in audit_lines(self.audit)]
         lines += [f"registries.{registry.host}: asked at {registry.url}" for registry in self.registries.values()]
         if not self.registries:
             lines.append("registries: none, versions are not checked before they are deployed")

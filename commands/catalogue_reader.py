@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from commands import catalogue_grammar as shapes
 from commands import grammar
 from commands.catalogue import Catalogue
+from commands.catalogue_audit import AuditRules, read_audit
 from commands.catalogue_environments import Known, read_environments, read_timeouts
 from commands.catalogue_faults import Faults, Report, did_you_mean, quoted
 from commands.catalogue_freezes import Places, read_freezes
@@ -25,6 +26,7 @@ _SETTINGS = (
     "people",
     "freezes",
     "channels",
+    "audit",
     "registries",
     "overlay",
     "workload",
@@ -78,6 +80,7 @@ def _catalogue(root: Value) -> Catalogue | None:
         registries=MappingProxyType(_registries(top.get("registries"))),
         overlay=top.read("overlay", shapes.overlay) or "",
         freeze_windows=read_freezes(top.get("freezes"), Places(environments, apps)),
+        audit=top.read("audit", lambda value: read_audit(value, circle)) or AuditRules(),
     )
     _look_at_names(apps)
     _look_at_overlays(catalogue, apps)

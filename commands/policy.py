@@ -119,7 +119,7 @@ def may_deploy(facts: Facts, asker: Asker, environment: Environment) -> None:
     """Raise Refused unless the asker may ask for deployments here. Unknown membership refuses."""
     if environment.anyone_may_deploy or asker.user_id == BOT:  # what it asks for itself, a person has set up
         return
-    _in_groups(
+    in_groups(
         facts,
         asker,
         environment.deployers,
@@ -128,7 +128,8 @@ def may_deploy(facts: Facts, asker: Asker, environment: Environment) -> None:
     )
 
 
-def _in_groups(facts: Facts, asker: Asker, groups: tuple[str, ...], act: str, instead: str = "") -> None:
+def in_groups(facts: Facts, asker: Asker, groups: tuple[str, ...], act: str, instead: str = "") -> None:
+    """Raise Refused unless the asker is a member of one of these. Unknown membership refuses."""
     known = catalogue(facts)
     unreadable: list[str] = []
     for name in groups:
@@ -197,7 +198,7 @@ def may_break_glass(facts: Facts, asker: Asker, environment: Environment) -> Non
             f"Nobody may break the glass in `{environment.name}`: `locktender.yaml` names nobody.",
             "Ask for an approval, or have `break_glass` added to the environment.",
         )
-    _in_groups(facts, asker, rule.groups, f"break the glass in `{environment.name}`")
+    in_groups(facts, asker, rule.groups, f"break the glass in `{environment.name}`")
 
 
 def required_approvals(environment: Environment, kind: Kind, *, break_glass: bool) -> int:

@@ -200,13 +200,60 @@ class Help:
 
 @dataclass(frozen=True)
 class History:
-    """`/audit history [app:… env:… by:… id:…]`, a page of it. `before` is the last seq of the page shown."""
+    """`/audit history [app:… env:… by:… id:… since:… until:… status:… commit:… version:… action:…] [words…]`.
+
+    A page of it: `before` is the last seq of the page shown. Times are as typed; `words` have spaces between them.
+    """
 
     app: str = ""
     environment: str = ""
     actor: str = ""
     deployment_id: str = ""
     before: int = 0
+    since: str = ""
+    until: str = ""
+    status: str = ""
+    commit: str = ""
+    version: str = ""
+    action: str = ""
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Show:
+    """`/audit show ID`: the whole story of a deployment or a change."""
+
+    words: tuple[str, ...]
+
+
+class ExportForm(StrEnum):
+    """What kind of file."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True)
+class Export:
+    """`/audit export csv|jsonl [filters]`: the record as a file, for whoever asks."""
+
+    form: ExportForm
+    filters: History = History()
+
+
+@dataclass(frozen=True)
+class Report:
+    """`/audit report [since:30d] [until:…] [app:…] [env:…]`: how often, how fast, how well."""
+
+    app: str = ""
+    environment: str = ""
+    since: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """`/audit verify`: whether the record is what was written."""
 
 
 @dataclass(frozen=True)
@@ -243,16 +290,21 @@ Request = (
     | Cancel
     | Help
     | History
+    | Show
+    | Export
+    | Report
+    | Verify
     | Mistake
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a list in an answer. `text` is the line; `detail` a second, quieter one."""
+    """One line of a list in an answer: `text`, a second, quieter line `detail`, and a `url` that leads on."""
 
     text: str
     detail: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True)

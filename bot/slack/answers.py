@@ -1,10 +1,10 @@
 """What whoever asked reads, and replies below a card. Pure: values in, Slack messages out."""
 
-import json
 from typing import Any
 
+from bot.slack.audit_pages import older_value
 from bot.slack.blocks import Block, SlackMessage, button, fallback, section
-from bot.slack.text import FALLBACK, SECTION, cut, escape, foreign, quoted
+from bot.slack.text import FALLBACK, SECTION, cut, escape, foreign, link, quoted
 from commands.requests import Answer, Row
 
 OLDER = "audit:older"
@@ -23,16 +23,7 @@ def answer_message(answer: Answer) -> SlackMessage:
         blocks.append(section(quoted(answer.quote)))
         told.append(escape(foreign(answer.quote)))
     if answer.older is not None:
-        value = json.dumps(
-            {
-                "app": answer.older.app[:63],
-                "environment": answer.older.environment[:63],
-                "actor": answer.older.actor[:32],
-                "deployment_id": answer.older.deployment_id[:32],
-                "before": answer.older.before,
-            }
-        )
-        blocks.append({"type": "actions", "elements": [button("Older", OLDER, value)]})
+        blocks.append({"type": "actions", "elements": [button("Older", OLDER, older_value(answer.older))]})
     return SlackMessage(fallback(told, "\n"), tuple(blocks))
 
 
@@ -49,6 +40,8 @@ def _chunks(rows: tuple[Row, ...]) -> list[str]:
     chunks: list[str] = []
     for row in rows:
         line = cut(f"• {escape(row.text)}", 700)
+        if row.url.startswith("http"):
+            line += f" {link(row.url, 'open')}"
         if row.detail:
             line += f"\n      {cut(escape(row.detail), 700)}"
         if chunks and len(chunks[-1]) + len(line) < SECTION - 1:

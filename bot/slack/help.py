@@ -26,9 +26,15 @@ for example `/rollback my-application production --reason checkout is slow`.
 It goes back to the last version that was healthy, or to what `to` names, and automation leaves it there.
 `--exact` restores the shared base too; its card shows what else that changes."""
 _AUDIT = """\
-*The record*  `/audit history [app:APP] [env:ENVIRONMENT] [by:@someone] [id:DEPLOYMENT]`
-for example `/audit history app:my-application by:me`; `by:me` is you.
-Every request, refusal, commit, build and ending is in it."""
+*The record*  `/audit history [app:APP] [env:ENVIRONMENT] [by:@someone] [since:7d] [status:failed] [words]`
+for example `/audit history app:my-application by:me checkout`; `by:me` is you.
+More filters: `id:DEPLOYMENT`, `until:2026-01-31`, `commit:abc1234`, `version:1.4.2`, `action:change`, \
+`action:change:approve`.
+Every request, refusal, approval, commit, build and ending is in it.
+*One story*  `/audit show ID`: who asked, who approved what, what became of it
+*A file*  `/audit export csv|jsonl [filters]`, to you alone
+*Numbers*  `/audit report [since:30d] [app:APP] [env:ENVIRONMENT]`: how often, how fast, how well
+*Proof*  `/audit verify`: whether anybody changed the record"""
 _TIMES = """\
 `--at` waits for a time: `22:00`, `tomorrow 09:00`, `2026-01-31 22:00`, `22:00 Europe/Berlin` or `+2h`. \
 Without a zone it is UTC."""

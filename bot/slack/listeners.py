@@ -1,7 +1,6 @@
 """What arrives from Slack: commands, mentions and clicks. Each is one short transaction, then the ack."""
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,12 +19,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.desk import Desk
 from bot.slack.answers import OLDER, answer_message
+from bot.slack.audit_pages import older_page
 from bot.slack.blocks import SlackMessage
 from bot.slack.cards import CANCEL
 from bot.slack.help import help_message
 from bot.slack.parse import parse_audit, parse_deploy, parse_mention, parse_promote, parse_rollback
 from commands.reasons import ReasonCode
-from commands.requests import Answer, Asker, Cancel, Help, History, Request, Source
+from commands.requests import Answer, Asker, Cancel, Help, Request, Source
 from storage.models import Target
 from storage.scribe import Scribe
 from storage.unit_of_work import Note, Store, UnitOfWork
@@ -120,7 +120,7 @@ class Listeners:
 
     async def on_older(self, ack: AsyncAck, body: Body) -> None:
         """The Older button below a page of the record."""
-        request = _page(str(action_of(body).get("value") or ""))
+        request = older_page(str(action_of(body).get("value") or ""))
         await self.clicked(ack, body, clicker(body, double_click=False), request, replace=True)
 
     async def on_other_command(self, ack: AsyncAck, body: Body) -> None:
@@ -339,18 +339,3 @@ def clicker(body: Body, *, double_click: bool) -> Asker:
         source=Source.BUTTON,
         response_url=str(body.get("response_url") or ""),
     )
-
-
-def _page(value: str) -> History:
-    """The next page, from a button's value: ours, but it comes back over the network, so it is read with care."""
-    try:
-        stored = json.loads(value)
-        return History(
-            app=str(stored["app"])[:63],
-            environment=str(stored["environment"])[:63],
-            actor=str(stored["actor"])[:32],
-            deployment_id=str(stored["deployment_id"])[:32],
-            before=int(stored["before"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        return History()

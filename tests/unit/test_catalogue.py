@@ -291,6 +291,8 @@ def test_every_default_is_explained(minimal: Catalogue) -> None:
         "groups.platform-team: members U0PLATFORM1, U0PLATFORM2",
         "people: none known by more than a Slack id",
         "freezes: none",
+        "audit.readers: everyone",
+        "audit.exporters: the approvers of any environment",
         "registries: none, versions are not checked before they are deployed",
     )
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from commands import catalogue_approvals, catalogue_environments, catalogue_freezes, catalogue_reader, catalogue_verify
+from commands import (
+    catalogue_approvals,
+    catalogue_audit,
+    catalogue_environments,
+    catalogue_freezes,
+    catalogue_reader,
+    catalogue_verify,
+)
 from commands.catalogue import Catalogue
 from commands.catalogue_reader import read
 
@@ -55,6 +62,7 @@ def test_every_example_is_taken(example: str) -> None:
         ("groups and people", ("groups.<name>.slack", "groups.<name>.members", "groups.<name>.github")),
         ("groups and people", ("people.<name>.slack", "people.<name>.github", "people.<name>.emails")),
         ("freezes", catalogue_freezes._SETTINGS),
+        ("audit", catalogue_audit.SETTINGS),
     ],
 )
 def test_every_key_has_a_row_of_its_own(title: str, keys: tuple[str, ...]) -> None:
