@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -19,6 +19,7 @@ from bot.writing import Writing
 from commands import policy
 from commands.blocks import blocks, told
 from commands.catalogue import App, Catalogue, Environment
+from commands.closing import close
 from commands.endings import Ending, end
 from commands.facts import Facts
 from commands.policy import Target
@@ -293,18 +294,28 @@ class Step(ABC):
         log.info("delivery.ended", deployment=deployment_id, step=self.name, phase=str(phase), reason=str(fault.reason))
         try:
             with self.store.write() as uow:
+                known = uow.deployment(deployment_id)
+                change = gate.held(uow, known.change_id) if known is not None else None  # before any of its rows
                 row = uow.running(deployment_id, attempt)
                 if row.kind == Kind.PREVIEW:
                     tell_asker(uow, row, f"{fault.what} {fault.next_step}", fault.detail)
                 facts = self.world.facts()
                 row.no_way_back = not offers_rollback(facts, row)
-                end(uow, row, Ending.of(phase, fault))
+                if change is not None and change.state in gate.LIVE and not row.commit_sha:
+                    close(uow, change, _of_all(row, Ending.of(phase, fault)))  # what it shares its merge with, too
+                else:
+                    end(uow, row, Ending.of(phase, fault))
                 if phase is Phase.FAILED and row.commit_sha:
                     after_failure(uow, facts, row)
         except StaleAttemptError:
             return ENDED
         self.world.changed()
         return ENDED
+
+
+def _of_all(row: Deployment, ending: Ending) -> Ending:
+    """The ending of everything that was to be merged with this deployment."""
+    return replace(ending, what=f"`{row.app}` stops the whole set: {ending.what}") if row.card_id else ending
 
 
 def entry(row: Deployment, action: str, details: Mapping[str, object]) -> AuditEntry:

@@ -7,8 +7,12 @@ from bot.steps.base import DONE, ENDED, WRITE_PATIENCE, Place, Point, Step, entr
 from bot.writing import Written
 from commands.holds import hold
 from commands.reasons import ReasonCode, Refused
+from storage import gate
 from storage.models import Deployment, Kind
-from storage.phases import Stage
+from storage.phases import STAGE_ORDER, Phase, Stage
+
+WAIT_FOR_OTHERS = 0.2
+"""Seconds between looks at the other deployments of a set."""
 
 
 class Write(Step):
@@ -28,6 +32,8 @@ class Write(Step):
             row = mine
         self.reached(Point.WRITE_RECORDED, row.id)
         if row.change_id:
+            if not self._all_here(row):
+                return WAIT_FOR_OTHERS
             try:
                 written = self._merge(row, place)
             except NotNowError as way:
@@ -52,6 +58,14 @@ class Write(Step):
         self.reached(Point.COMMIT_RECORDED, row.id)
         return DONE
 
+    def _all_here(self, row: Deployment) -> bool:
+        """True when every deployment of the change has come this far: one that cannot be done stops the merge of all."""
+        with self.store.read() as uow:
+            others = gate.members(uow, row.change_id)
+        before = STAGE_ORDER.index(Stage.WRITE)
+        running = [one for one in others if one.phase == Phase.RUNNING]
+        return all(STAGE_ORDER.index(Stage(one.stage)) >= before for one in running)
+
     def _merge(self, row: Deployment, place: Place) -> Written:
         """The change that it is a part of, merged once by whichever of its deployments comes first."""
         if self.world.merges is None:
@@ -62,4 +76,3 @@ class Write(Step):
             )
         done = self.world.merges.ensure(row)
         return self.world.writing.merged(row, place.known, place.app, place.environment, done.commit, done.parent)
-
