@@ -59,7 +59,7 @@ class Write(Step):
         return DONE
 
     def _all_here(self, row: Deployment) -> bool:
-        """True when every deployment of the change has come this far: one that cannot be done stops the merge of all."""
+        """True when every deployment of the change has come this far: one that cannot be done stops all."""
         with self.store.read() as uow:
             others = gate.members(uow, row.change_id)
         before = STAGE_ORDER.index(Stage.WRITE)
