@@ -247,7 +247,7 @@ def test_a_review_that_a_code_owner_owes_is_named_with_the_owner(world: GateRig)
     try:
         row = world.ask(f"{APP} 1.4.2 owners")
         world.approve(row)
-        text = world.said(row, "GitHub wants a review by a code owner of '/apps/': @company/platform.")
+        text = world.said(row, "GitHub wants a review by a code owner of 'apps/': @company/platform.")
         assert f"Approved by <@{RELEASE_MANAGER.id}>" in text
         world.sandbox.github.review(world.pull(row).number, LOGINS[AUDITOR.id], "APPROVE")
         world.live(row)
