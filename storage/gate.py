@@ -74,6 +74,15 @@ def approvals(uow: UnitOfWork, change: Change) -> list[Approval]:
     return list(uow.session.scalars(query))
 
 
+def said_before(uow: UnitOfWork, change: Change, login: str, at: datetime) -> bool:
+    """True when what this login said at this time was counted for an earlier content of the change."""
+    table = cast("Any", Approval)
+    query = select(table.id).where(
+        table.change_id == change.id, table.content != change.content, table.login == login, table.at == at
+    )
+    return uow.session.execute(query).first() is not None
+
+
 def due(uow: UnitOfWork, limit: int) -> list[str]:
     """Ids of changes that are to be looked at now, longest due first."""
     table = cast("Any", Change)

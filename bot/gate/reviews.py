@@ -70,13 +70,12 @@ class Reviews:
         """One reviewer's word; False when it has ended the change."""
         before = next((one for one in gate.approvals(uow, change) if one.login == review.login), None)
         if review.verdict is Verdict.DISMISSED:
-            if before is not None and before.verdict == APPROVED:
-                before.verdict = WITHDRAWN
-                uow.audit(_entry(change, "change:withdraw", review))
-                gate.change_shown(uow, change)
+            _withdraw(uow, change, before, review)
             return True
         if before is not None and before.verdict == APPROVED and review.verdict is Verdict.APPROVED:
             return True
+        if gate.said_before(uow, change, review.login, review.at):
+            return True  # of what was shown earlier: the rules have changed since, or what it is built from
         try:
             who = may_approve(known, facts, approve.reviewed(known, change), Voice(login=review.login))
         except Refused as fault:
@@ -86,10 +85,7 @@ class Reviews:
             return True
         if review.verdict is Verdict.CHANGES_REQUESTED:
             if change.state != ChangeState.OPEN:
-                if before is not None and before.verdict == APPROVED:  # too late to refuse it, not to take back a yes
-                    before.verdict = WITHDRAWN
-                    uow.audit(_entry(change, "change:withdraw", review))
-                    gate.change_shown(uow, change)
+                _withdraw(uow, change, before, review)  # too late to refuse it, not to take back a yes
                 return True
             uow.audit(_entry(change, "change:reject", review))
             said = f": {review.body[:500]}" if review.body.strip() else "."
@@ -98,7 +94,7 @@ class Reviews:
             close(uow, change, Ending(Phase.REJECTED, ReasonCode.REJECTED_BY_PERSON, what, step))
             return False
         if before is not None:
-            before.verdict = APPROVED
+            before.verdict, before.at = APPROVED, review.at
             uow.audit(_entry(change, "change:approve", review))
             return True
         if any(one.person == who.key and one.verdict == APPROVED for one in gate.approvals(uow, change)):
@@ -114,7 +110,7 @@ class Reviews:
                 login=review.login,
                 source="github",
                 comment=review.body[:500],
-                at=uow.now,
+                at=review.at,
             ),
         )
         return True
@@ -133,6 +129,13 @@ def _lost(uow: UnitOfWork, change: Change, known: Catalogue, facts: Facts) -> li
             if fault.reason is ReasonCode.NOT_AN_APPROVER:
                 found.append(one)
     return found
+
+
+def _withdraw(uow: UnitOfWork, change: Change, before: Approval | None, review: Review) -> None:
+    if before is not None and before.verdict == APPROVED:
+        before.verdict = WITHDRAWN
+        uow.audit(_entry(change, "change:withdraw", review))
+        gate.change_shown(uow, change)
 
 
 def _entry(change: Change, action: str, review: Review) -> AuditEntry:

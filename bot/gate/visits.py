@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from bot.gate import words
 from bot.gate.proposals import Proposals, Seen, still_asked_for
 from bot.gate.reviews import Reviews
+from bot.gate.rows import back, queue
 from commands import approve, policy
 from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
@@ -20,12 +21,12 @@ from commands.closing import close
 from commands.endings import Ending
 from commands.facts import Facts
 from commands.policy import Target
-from commands.ports import CodeHost, InfraRepo, MergeVerdict, PullRequest, PullState, StatusState
+from commands.ports import CodeHost, InfraRepo, Mergeability, MergeVerdict, PullRequest, PullState, StatusState
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
 from commands.requests import Asker
 from storage import gate, models
 from storage.models import Change, ChangeState, Deployment
-from storage.phases import Phase, Stage
+from storage.phases import Phase
 from storage.unit_of_work import Note, Store, UnitOfWork
 
 SOON = timedelta(seconds=2)
@@ -205,6 +206,8 @@ class Visits:
     def _moved(self, change: Change, rows: Sequence[Deployment], seen: Seen, known: Catalogue) -> None:
         """What was shown is not what would happen: nothing that was said of it counts any more; it is shown anew."""
         still_asked_for(rows, seen)
+        # What was said until now was said of what was shown until now, also where the head stays the same.
+        self._reviews.read(change, self._out.host.reviews(seen.pull.number), known)
         if seen.binding.strangers or not words.base_moved(Binding.from_json(change.binding), seen.binding):
             # Other people's commits are on the branch, or the rules are others: shown as it is, never replaced.
             self._show(change, seen, known)
@@ -221,7 +224,7 @@ class Visits:
         if not had:
             return
         change.moved = " ".join(news) or change.moved
-        self._back(uow, change)
+        back(uow, change)
         uow.audit(words.entry(change, "change:void", {"content": had, "moved": list(news)}))
 
     def _settle(self, change: Change, pull: PullRequest, known: Catalogue) -> timedelta:
@@ -238,26 +241,35 @@ class Visits:
                 self._lost(change, have)
             return self._out.poll
         self._out.host.ensure_status(pull.head_sha, StatusState.SUCCESS, words.status(change, have))
-        host = self._out.host.mergeability(pull.number)
+        return self._as_host_says(change, self._out.host.mergeability(pull.number), have)
+
+    def _as_host_says(self, change: Change, host: Mergeability, have: int) -> timedelta:
+        """With enough approvals: into the queue when the code host would merge it, out of it when it would not."""
         if host.verdict is MergeVerdict.CONFLICT:
             with self._record(change) as (uow, mine):
                 self._void(uow, mine, ["The branch no longer applied to what it changes."])
                 mine.state = ChangeState.PREPARING  # made again on the newest head
             return timedelta()
-        ready = host.verdict is MergeVerdict.READY
+        ready, approved = host.verdict is MergeVerdict.READY, change.state == ChangeState.APPROVED
         wants = json.dumps([] if ready else list(host.wants))
+        if host.verdict is MergeVerdict.PENDING and approved and change.wants == "[]":
+            # After every push the code host has to think for a moment: only what lasts until the next look takes it
+            # out of the queue.
+            with self._record(change) as (_, mine):
+                mine.wants = wants
+            return SOON
         state = ChangeState.APPROVED if ready else ChangeState.OPEN
         if (change.state, change.wants) != (state, wants):
             with self._record(change) as (uow, mine):
                 mine.wants, mine.state = wants, state
-                if ready and change.state != ChangeState.APPROVED:
+                if ready and not approved:
                     uow.audit(words.entry(mine, "change:approved", {"content": mine.content, "approvals": have}))
-                for row in gate.members(uow, mine.id):
-                    if ready and row.phase == Phase.AWAITING_APPROVAL:
-                        row.to(Phase.QUEUED)
-                        uow.changed(row)
-                if not ready:
-                    self._back(uow, mine)
+                if ready:
+                    queue(uow, mine)
+                elif approved:
+                    details = {"content": mine.content, "wants": list(host.wants)}
+                    uow.audit(words.entry(mine, "change:wait", details))
+                    back(uow, mine)
         if ready:
             self._out.ready()
             return self._out.poll
@@ -267,17 +279,8 @@ class Visits:
         with self._record(change) as (uow, mine):
             mine.state = ChangeState.OPEN
             mine.moved = f"An approval no longer counts: {have} of {mine.required} are left."
-            self._back(uow, mine)
+            back(uow, mine)
             uow.audit(words.entry(mine, "change:void", {"content": mine.content, "moved": [mine.moved]}))
-
-    @staticmethod
-    def _back(uow: UnitOfWork, change: Change) -> None:
-        """Its deployments wait for approval again."""
-        for row in gate.members(uow, change.id):
-            if row.phase == Phase.QUEUED:
-                row.to(Phase.AWAITING_APPROVAL)
-                row.stage = Stage.WAITING
-                uow.changed(row)
 
     # ------------------------------------------------------------ endings
 

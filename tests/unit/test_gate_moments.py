@@ -13,6 +13,7 @@ from commands.ports import Verdict
 from storage.models import Change, ChangeState, Deployment
 from storage.phases import Phase
 from tests.unit.gate_fate import Blow
+from tests.unit.gate_host import Check
 from tests.unit.gate_moves import Moves
 from tests.unit.gate_rig import ANN, PAT, RHEA, ROB, town
 from tests.unit.gate_watch import Watch
@@ -34,12 +35,12 @@ def _shown(moves: Moves, app: str = "web", environment: str = "production") -> N
 def _hear(moves: Moves) -> None:
     for _ in range(3):
         moves.wait(31)
+        moves.look_around()
         moves.visit()
 
 
 def _claimed(moves: Moves) -> None:
     _hear(moves)
-    moves.look_around()
     moves.claim()
     assert moves.town.running()
 
@@ -106,6 +107,36 @@ def test_a_review_that_is_taken_back_just_before_the_merge_does_not_count(moves:
         moves.review("rob", Verdict.CHANGES_REQUESTED)
     moves.deliver(0, 6)
     assert _deployment(moves).phase == Phase.AWAITING_APPROVAL
+    moves.settle()
+
+
+def test_an_approved_change_stays_so_while_the_code_host_thinks_about_a_push_for_a_moment(moves: Moves) -> None:
+    _shown(moves)
+    moves.approve(ROB)
+    moves.lock(PAT, "production")
+    _hear(moves)
+    assert _change(moves).state == ChangeState.APPROVED
+    moves.wait_for_expiry()
+    moves.push_base("api", 3)
+    _hear(moves)
+    assert _change(moves).state == ChangeState.APPROVED
+    moves.unlock(PAT, "production")
+    moves.rounds(2)
+    assert _deployment(moves).phase == Phase.SUCCEEDED
+    moves.settle()
+
+
+def test_an_approved_change_whose_check_runs_again_waits_with_a_word_in_the_record(moves: Moves) -> None:
+    _shown(moves)
+    moves.approve(ROB)
+    moves.lock(PAT, "production")
+    _hear(moves)
+    moves.require(Check.PENDING)
+    _hear(moves)
+    assert _change(moves).state == ChangeState.OPEN
+    moves.require(Check.PASSED)
+    _hear(moves)
+    assert _change(moves).state == ChangeState.APPROVED
     moves.settle()
 
 
