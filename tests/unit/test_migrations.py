@@ -2,16 +2,27 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, bindparam, inspect, text
 from sqlmodel import SQLModel
 
-from storage import database, models
+from storage import database, ledger, ledger_keys, models, proofs
+from storage.canonical import canonical, leaf_hash
+from storage.database import Database
+from storage.keys import KeyFile
+from storage.unit_of_work import Store, audit_text
+from storage.verdict import State, Trust
+from storage.verify import verify
+from storage.verify_rows import Book
 from tests.postgres import PostgresServer
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -107,3 +118,36 @@ def test_a_process_of_its_own_migrates_too(empty: str) -> None:
     made = database.create(empty)
     assert database.is_current(made)
     made.dispose()
+
+
+def test_a_record_of_the_first_release_goes_forward_and_its_history_can_be_proved(
+    empty: str, engine: Engine, tmp_path: Path
+) -> None:
+    with engine.begin() as connection:
+        config = database._config(connection)
+        command.upgrade(config, "0001")
+        for seq in range(1, 8):
+            row = {
+                "seq": seq,
+                "at": NOON,
+                "action": "deployment:request",
+                "details": canonical({"n": seq, "w": "\u2028"}),
+            }
+            row |= dict.fromkeys(("team_id", "actor", "app", "environment", "deployment_id", "reason_code"), "x")
+            leaf = leaf_hash(audit_text(models.AuditRow(**row)))
+            columns = ", ".join([*row, "leaf"])
+            marks = ", ".join(f":{name}" for name in [*row, "leaf"])
+            statement = text(f"INSERT INTO audit ({columns}) VALUES ({marks})").bindparams(  # noqa: S608 - our own words
+                bindparam("at", type_=models.UtcDateTime)
+            )
+            connection.execute(statement, row | {"leaf": leaf})
+    database.upgrade(engine)
+    store = Store(Database(empty), signer=ledger.Signer(KeyFile(tmp_path / "audit.key", "locktender/test")))
+    assert store.signer is not None
+    with store.read() as uow:
+        assert ledger.head(uow.run).frontier.size == 7
+        assert all(proofs.inclusion(uow.run, "locktender/test", seq).holds for seq in range(1, 8))
+    ledger_keys.introduce(store)
+    verdict = verify(Book(empty), Trust((store.signer.keys.key.public,)))
+    store.database.close()
+    assert (verdict.state, verdict.rows, verdict.proven) == (State.PROVEN, 8, 8)
