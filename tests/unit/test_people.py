@@ -65,6 +65,7 @@ def test_an_unknown_login_or_address_may_be_anybodys_second_one(known: Catalogue
         assert people.same(someone, other) is Same.UNKNOWN
         assert people.same(other, someone) is Same.UNKNOWN
     assert people.same(someone, someone) is Same.YES
+    assert people.by_login(known, "WHO-Hub") == people.by_login(known, "who-hub")
 
 
 def test_a_person_without_slack_may_be_any_unknown_slack_user(known: Catalogue) -> None:
