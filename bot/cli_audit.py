@@ -56,7 +56,7 @@ def verify(
 ) -> None:
     """Prove that no row was edited, deleted, moved, put in or cut off, or name the first that was."""
     places = RecordPlaces.load()
-    with _told():
+    with told():
         sources = record.Sources(
             database=record.book(places, database, needed=export is None),
             export=export,
@@ -83,7 +83,7 @@ def prove(
 ) -> None:
     """Print the proof that a row is in the record: the hashes of RFC 6962, and the checkpoint they lead to."""
     places = RecordPlaces.load()
-    with _told(), record.opened(places, database) as store, store.read() as uow:
+    with told(), record.opened(places, database) as store, store.read() as uow:
         origin = record.origin(places, uow)
         found = proofs.inclusion(uow.run, origin, seq, size)
         signed = proofs.checkpoint_at(uow.run, origin, found.head.size)
@@ -104,7 +104,7 @@ def growth(
 ) -> None:
     """Print the proof that the record only grew between two checkpoints."""
     places = RecordPlaces.load()
-    with _told(), record.opened(places, database) as store, store.read() as uow:
+    with told(), record.opened(places, database) as store, store.read() as uow:
         found = proofs.growth(uow.run, record.origin(places, uow), old, new)
     _say(found.old.text)
     for step in found.steps:
@@ -119,7 +119,7 @@ def growth(
 def checkpoint(database: DatabaseOption = "") -> None:
     """Print the latest checkpoint, a signed note: keep it where nobody who can write the database can."""
     places = RecordPlaces.load()
-    with _told(), record.opened(places, database) as store, store.read() as uow:
+    with told(), record.opened(places, database) as store, store.read() as uow:
         found = ledger_keys.checkpoint(uow, record.origin(places, uow))
     if found is None:
         errors.print("The record's last row is not signed: run `locktender audit verify`.")
@@ -130,7 +130,7 @@ def checkpoint(database: DatabaseOption = "") -> None:
 @app.command()
 def key() -> None:
     """Print the public key that the record is signed with: give it to whoever will verify it."""
-    with _told():
+    with told():
         _say(load(RecordPlaces.load().audit_key).key.public.vkey)
 
 
@@ -138,7 +138,7 @@ def key() -> None:
 def rotate_key(database: DatabaseOption = "") -> None:
     """Make a new key; the record says so, signed with both. A running bot goes on with it by itself."""
     places = RecordPlaces.load()
-    with _told(), record.opened(places, database) as store:
+    with told(), record.opened(places, database) as store:
         store.signer = ledger.Signer(KeyFile(places.audit_key, load(places.audit_key).key.public.name))
         _say(ledger_keys.rotate(store).vkey)
 
@@ -147,7 +147,7 @@ def rotate_key(database: DatabaseOption = "") -> None:
 def rebuild(database: DatabaseOption = "") -> None:
     """Make the stored tree again from the rows, when `verify` says that the tree is wrong and the rows are right."""
     places = RecordPlaces.load()
-    with _told(), record.opened(places, database) as store:
+    with told(), record.opened(places, database) as store:
         store.signer = ledger.Signer(KeyFile(places.audit_key, load(places.audit_key).key.public.name))
         with store.write() as uow:
             uow.hold_audit()
@@ -184,7 +184,7 @@ def _bar() -> Iterator[record.Counted]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """What goes wrong, in a sentence and with the exit code for it."""
     try:
         yield

@@ -6,6 +6,9 @@ from typing import Any
 from commands import requests
 from commands.approve import approve, reject, review
 from commands.audit import history
+from commands.audit_export import export
+from commands.audit_report import report
+from commands.audit_show import show
 from commands.cancel import cancel
 from commands.deploy import deploy
 from commands.desk import answer_once
@@ -24,14 +27,17 @@ _USE_CASES: Mapping[type[Request], Callable[[Store, Facts, Asker, Any], Answer]]
     requests.Approve: approve,
     requests.Cancel: cancel,
     requests.Deploy: deploy,
+    requests.Export: export,
     requests.Freeze: freeze,
     requests.History: history,
     requests.Lock: lock,
     requests.Promote: promote,
     requests.Queue: queue,
     requests.Reject: reject,
+    requests.Report: report,
     requests.Review: review,
     requests.Rollback: rollback,
+    requests.Show: show,
     requests.Status: status,
     requests.Unfreeze: unfreeze,
     requests.Unlock: unlock,

@@ -2,9 +2,6 @@
 
 import json
 from dataclasses import asdict
-from typing import Any, cast
-
-from sqlalchemy import func, select
 
 from commands import audit_filter, audit_policy
 from commands.desk import answer_once
@@ -12,25 +9,21 @@ from commands.facts import Facts
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Export, History, typed
 from storage import exports, models
-from storage.models import AuditRow
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 
 def export(store: Store, facts: Facts, asker: Asker, request: Export) -> Answer:
-    """Take the order. What the file holds ends with the row that records the order, however late it is made."""
+    """Take the order. The file holds what the record has when it is made, a moment later; this order, too."""
 
     def decide(uow: UnitOfWork) -> Answer:
         audit_policy.may_export(facts, asker)
         audit_filter.wished(request.filters, uow.now, limit=1)  # a time that is none is refused now, not later
         record(uow, asker, request)
-        uow.session.flush()
-        last = uow.session.scalar(select(func.max(cast("Any", AuditRow).seq))) or 0
         exports.ask(
             uow,
             models.Export(
                 form=request.form,
                 wanted=json.dumps(asdict(request.filters)),
-                upto=last,
                 team_id=asker.team_id,
                 user_id=asker.user_id,
                 requested_at=uow.now,

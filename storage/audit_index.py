@@ -102,7 +102,7 @@ def progress(uow: UnitOfWork) -> Progress:
 
 def terms(row: AuditRow | Recorded) -> Terms:
     """What a row is found by."""
-    details: dict[str, object] = json.loads(row.details)
+    details = _details(row.details)
     commit = _first(details, _COMMITS).lower()
     return Terms(
         seq=row.seq,
@@ -211,6 +211,15 @@ def _first(details: dict[str, object], names: Sequence[str]) -> str:
     """The first of these that holds text."""
     said = (details.get(name) for name in names)
     return next((one for one in said if isinstance(one, str) and one), "")[:_LONGEST]
+
+
+def _details(stored: str) -> dict[str, object]:
+    """What a row says; nothing where somebody has tampered with it: the index must get past that row too."""
+    try:
+        said = json.loads(stored)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Files of the record that people asked for, until they were handed over: asked for once, made at least once."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import select
@@ -16,12 +16,12 @@ MOST_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class ExportJob:
-    """A file to make and hand over. `wanted` is the request's own JSON, `upto` the record's last row of then."""
+    """A file to make and hand over. `wanted` is the request's own JSON; its times count from `requested_at`."""
 
     id: str
     form: str
     wanted: str
-    upto: int
+    requested_at: datetime
     team_id: str
     user_id: str
     attempts: int
@@ -43,7 +43,7 @@ def lease(store: Store) -> ExportJob | None:
         if not found:
             return None
         row: Export = found[0]
-        job = ExportJob(row.id, row.form, row.wanted, row.upto, row.team_id, row.user_id, row.attempts)
+        job = ExportJob(row.id, row.form, row.wanted, row.requested_at, row.team_id, row.user_id, row.attempts)
         row.attempts += 1
         row.not_before = uow.now + LEASE
         return job

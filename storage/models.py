@@ -452,9 +452,8 @@ class Export(SQLModel, table=True):
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
-    form: str  # csv | jsonl | png
+    form: str  # csv | jsonl
     wanted: str = Field(default="{}", sa_type=Text)  # JSON: the filters
-    upto: int = 0  # the record's last row when it was asked for
     team_id: str = ""
     user_id: str
     requested_at: datetime = _time(nullable=False)

@@ -57,7 +57,7 @@ def head_at(run: Run, origin: str, size: int) -> TreeHead:
     if not 0 <= size <= there:
         raise NoProofError(f"The record has {there:,} rows, not {size:,}.")
     levels = (level for level in reversed(range(size.bit_length())) if size >> level & 1)
-    hashes = tuple(_subtree(run, level, (size >> level) - 1) for level in levels)
+    hashes = tuple(subtree(run, level, (size >> level) - 1) for level in levels)
     return TreeHead(origin, size, Frontier(size, hashes).root())
 
 
@@ -74,8 +74,8 @@ def inclusion(run: Run, origin: str, seq: int, size: int = 0) -> Inclusion:
     if not 0 < seq <= whole:
         raise NoProofError(f"There is no row {seq} in the tree over {whole:,} rows.")
     head = head_at(run, origin, whole)
-    steps = inclusion_proof(seq - 1, whole, lambda level, index: _subtree(run, level, index))
-    return Inclusion(seq, _subtree(run, 0, seq - 1), head, steps)
+    steps = inclusion_proof(seq - 1, whole, lambda level, index: subtree(run, level, index))
+    return Inclusion(seq, subtree(run, 0, seq - 1), head, steps)
 
 
 def growth(run: Run, origin: str, old: int, new: int = 0) -> Growth:
@@ -84,10 +84,11 @@ def growth(run: Run, origin: str, old: int, new: int = 0) -> Growth:
     if not 0 <= old <= whole:
         raise NoProofError(f"A record of {whole:,} rows does not begin with one of {old:,}.")
     heads = head_at(run, origin, old), head_at(run, origin, whole)
-    return Growth(*heads, consistency_proof(old, whole, lambda level, index: _subtree(run, level, index)))
+    return Growth(*heads, consistency_proof(old, whole, lambda level, index: subtree(run, level, index)))
 
 
-def _subtree(run: Run, level: int, index: int) -> bytes:
+def subtree(run: Run, level: int, index: int) -> bytes:
+    """The hash of a complete subtree, of 2**level leaves. NoProofError where it is not stored."""
     found = run(_NODE, {"level": level, "idx": index}) if level else run(_LEAF, {"seq": index + 1})
     if not found:
         raise NoProofError("The stored tree has a hole: run `locktender audit verify`.")

@@ -68,7 +68,6 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("form", sa.String(), nullable=False),
         sa.Column("wanted", sa.Text(), nullable=False),
-        sa.Column("upto", sa.Integer(), nullable=False),
         sa.Column("team_id", sa.String(), nullable=False),
         sa.Column("user_id", sa.String(), nullable=False),
         sa.Column("requested_at", UtcDateTime, nullable=False),

@@ -1,0 +1,84 @@
+"""Makes the files that `/audit export` ordered, and hands them over; one at a time, at least once each."""
+
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import requests
+import structlog
+from slack_sdk.errors import SlackApiError
+
+from bot.audit_files import Written, write
+from bot.slack.text import escape
+from commands.audit_export import filters_of
+from commands.audit_filter import spoken
+from commands.reasons import Fault, ReasonCode
+from commands.requests import ExportForm, typed
+from storage import exports
+from storage.exports import MOST_ATTEMPTS, ExportJob
+from storage.proofs import NoProofError
+from storage.unit_of_work import AuditEntry, Store
+
+AGAIN = timedelta(seconds=20)
+Give = Callable[[str, Path, str, str], None]
+log = structlog.get_logger("exports")
+
+
+class Orders:
+    """Its files live in `home`/exports, readable by nobody else, until they are handed over."""
+
+    def __init__(self, store: Store, home: Path, give: Give) -> None:
+        self._store = store
+        self._folder = home / "exports"
+        self._give = give
+
+    def once(self) -> bool:
+        """Make and hand over the next file; False when none waits. Blocks for as long as the file takes.
+
+        What cannot be handed over is tried again, five times in all; then it is given up, and the record says so.
+        """
+        job = exports.lease(self._store)
+        if job is None:
+            return False
+        try:
+            self._hand_over(job)
+        except (SlackApiError, requests.RequestException, OSError) as error:
+            self._failed(job, type(error).__name__, AGAIN * 2**job.attempts)
+        except (Fault, NoProofError) as error:
+            self._failed(job, type(error).__name__, None)
+        else:
+            exports.handed_over(self._store, job.id)
+        return True
+
+    def _hand_over(self, job: ExportJob) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        form, filters = ExportForm(job.form), filters_of(job.wanted)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            path = Path(folder) / f"record.{form}"
+            with path.open("w", encoding="utf-8", newline="") as file:
+                written = write(self._store, form, filters, job.requested_at, file)
+            said = spoken(filters)
+            title = f"deployment-record-{job.requested_at:%Y%m%d-%H%M%S}.{form}"
+            self._give(job.user_id, path, title, escape(_words(written, said, form)))
+        log.info("exports.handed_over", export=job.id, rows=written.rows, user=job.user_id)
+
+    def _failed(self, job: ExportJob, error: str, again: timedelta | None) -> None:
+        again = again if job.attempts + 1 < MOST_ATTEMPTS else None
+        log.warning("exports.failed", export=job.id, error=error, given_up=again is None)
+        exports.failed(self._store, job.id, error, again)
+        if again is None:
+            with self._store.write() as uow:
+                entry = AuditEntry(
+                    "audit:export-fail",
+                    team_id=job.team_id,
+                    reason_code=ReasonCode.INTERNAL,
+                    details={"for": job.user_id, "form": job.form, "error": error},
+                )
+                uow.audit(entry)
+
+
+def _words(written: Written, said: str, form: ExportForm) -> str:
+    which = f"where {typed(said)}" if said else "all of it"
+    proof = " `locktender audit verify --export FILE` proves it." if form is ExportForm.JSONL else ""
+    return f"The record, {which}: {written.rows:,} rows, of {written.size:,} when it was written.{proof}"
