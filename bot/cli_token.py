@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.settings import SettingsError, load
@@ -51,13 +50,11 @@ def list_() -> None:
     if not lines:
         console.print("There are no tokens. `locktender token create NAME --scope records` makes one.")
         return
-    table = Table("name", "id", "may", "made", "by", "last used", "state", box=None, pad_edge=False)
     for line in lines:
-        used = f"{line.last_used_at:%Y-%m-%d %H:%M}" if line.last_used_at else "never"
+        used = f"last used {line.last_used_at:%Y-%m-%d %H:%M}" if line.last_used_at else "never used"
         state = f"revoked {line.revoked_at:%Y-%m-%d %H:%M}" if line.revoked_at else "in use"
-        made = f"{line.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(line.name, line.id, " ".join(line.scopes), made, escape(line.created_by), used, state)
-    console.print(table)
+        console.print(f"{line.name} ({line.id}), {state}: {' '.join(line.scopes)}")
+        console.print(f"    made {line.created_at:%Y-%m-%d %H:%M} by {escape(line.created_by)}, {used} UTC")
 
 
 @app.command()

@@ -36,7 +36,7 @@ _SAID = {
 }
 PHASES: Mapping[str, Phase] = {word: phase for phase, words in _SAID.items() for word in words}
 """What pipelines call the ends that we know."""
-_FAR = timedelta(days=1)
+_AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def record_deployment(store: Store, facts: Facts, bearer: Bearer, record: Deploy
     name = identity("record", bearer.id, f"key:{key}" if key else content)
     with store.write() as uow:
         uow.in_turn()
-        if abs(record.timestamp - uow.now) > _FAR:
-            notes = (*notes, "The timestamp is more than a day from now; it was recorded as it was sent.")
+        if record.timestamp - uow.now > _AHEAD:
+            notes = (*notes, "The timestamp is more than a day in the future; it was recorded as it was sent.")
         before = told.of_id(uow, told.DEPLOYMENT, name)
         if before is not None:
             if f'"content":"{content}"' not in before.details:

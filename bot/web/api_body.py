@@ -59,7 +59,8 @@ def unknown_fields(model: type[BaseModel], found: Mapping[str, Any]) -> tuple[st
     more = f" and {len(extra) - _MOST_NOTED} more" if len(extra) > _MOST_NOTED else ""
     if not extra:
         return ()
-    return (f"{shown}{more} {'is no field' if len(extra) == 1 else 'are no fields'} of this and was left out.",)
+    said = "is no field of this and was" if len(extra) == 1 else "are no fields of this and were"
+    return (f"{shown}{more} {said} left out.",)
 
 
 def _words(model: type[BaseModel], name: str, kind: str, message: str) -> str:
