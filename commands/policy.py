@@ -206,4 +206,4 @@ def required_approvals(environment: Environment, kind: Kind, *, break_glass: boo
     approval = environment.approval
     if approval is None or break_glass:
         return 0
-    return approval.rollback_required if kind is Kind.ROLLBACK else approval.required
+    return approval.rollback_required if kind == Kind.ROLLBACK else approval.required

@@ -334,7 +334,7 @@ class Visits:
 
     def _tidy(self, change: Change) -> timedelta | None:
         """After the end: nothing of it stays open on the code host."""
-        if change.pr_number is not None and change.state is not ChangeState.MERGED:
+        if change.pr_number is not None and change.state != ChangeState.MERGED:
             pull = self._out.host.pull_request(change.pr_number)
             if pull.state is PullState.OPEN:
                 self._out.host.ensure_status(
