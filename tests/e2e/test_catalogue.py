@@ -48,7 +48,8 @@ def test_a_broken_file_is_told_of_once_and_the_last_good_one_stays_until_it_is_m
     mended = world.sandbox.commit(FILE, good, "Mend")
     (told,) = announced(world, mended)
     assert "in order again" in told
-    world.refuse(f"{APP} 1.4.2 production", ReasonCode.APPROVAL_REQUIRED)
+    world.deploy("1.4.2", "production")
+    world.type(f"cancel {APP} production")
     assert "has faults" not in world.type("status good").text
 
 

@@ -57,7 +57,11 @@ REFUSED = {
     "a reason of 501 characters": (f"{APP} 1.4.2 one --reason {'x' * 501}", ReasonCode.BAD_USAGE, "500 is the most"),
     "one word too many": (f"{APP} 1.4.2 one two", ReasonCode.BAD_USAGE, "one word too many"),
     "an app alone": (APP, ReasonCode.BAD_USAGE, "alone is not enough"),
-    "production": (f"{APP} 1.4.2 production", ReasonCode.APPROVAL_REQUIRED, "pull request"),
+    "a glass that nobody may break": (
+        f"{APP} 1.4.2 production --break-glass --reason now",
+        ReasonCode.NOT_PERMITTED,
+        "names nobody",
+    ),
     "an unknown deployment": (
         "cancel nosuchid00",
         ReasonCode.UNKNOWN_DEPLOYMENT,
