@@ -187,7 +187,7 @@ def _csv(file: IO[str]) -> Callable[[Recorded, list[str] | None], None]:
 def _jsonl(file: IO[str], begun: _Begun, filters: History) -> Callable[[Recorded, list[str] | None], None]:
     head = {"format": FORMAT, **asdict(begun), "filters": audit_filter.said(filters)}
     file.write(json.dumps(head) + "\n")
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: U+2028 ends a line for some readers
     names = tuple(name for name in Recorded.__slots__ if name not in {"at", "details"})
 
     def line(row: Recorded, proof: list[str] | None) -> None:

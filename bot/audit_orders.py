@@ -1,40 +1,51 @@
-"""Makes the files that `/audit export` ordered, and hands them over; one at a time, at least once each."""
+"""Does what `/audit export` and `/audit verify` ordered, which takes longer than an answer may: one at a time."""
 
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import requests
 import structlog
 from slack_sdk.errors import SlackApiError
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.audit_files import Written, write
 from bot.slack.text import escape
-from commands.audit_export import filters_of
+from commands.audit_export import VERIFY, filters_of
 from commands.audit_filter import spoken
 from commands.reasons import Fault, ReasonCode
 from commands.requests import ExportForm, typed
 from storage import exports
 from storage.exports import MOST_ATTEMPTS, ExportJob
+from storage.models import Target
 from storage.proofs import NoProofError
-from storage.unit_of_work import AuditEntry, Store
+from storage.unit_of_work import AuditEntry, Note, Store
+from storage.verdict import State, Verdict
 
 AGAIN = timedelta(seconds=20)
 Give = Callable[[str, Path, str, str], None]
+Judge = Callable[[], Verdict]
+_SIGNS = {State.PROVEN: "✅", State.TAMPERED: "🚨", State.UNKNOWN: "❔"}
 log = structlog.get_logger("exports")
 
 
 class Orders:
-    """Its files live in `home`/exports, readable by nobody else, until they are handed over."""
+    """Files live in `home`/exports, readable by nobody else, until they are handed over; each at least once.
 
-    def __init__(self, store: Store, home: Path, give: Give) -> None:
+    `judge` verifies the record in bounded time; it raises what a database's driver raises.
+    """
+
+    def __init__(self, store: Store, home: Path, give: Give, judge: Judge) -> None:
         self._store = store
         self._folder = home / "exports"
         self._give = give
+        self._judge = judge
 
     def once(self) -> bool:
-        """Make and hand over the next file; False when none waits. Blocks for as long as the file takes.
+        """Make and hand over the next file, or judge the record; False when nothing waits. Blocks that long.
 
         What cannot be handed over is tried again, five times in all; then it is given up, and the record says so.
         """
@@ -42,8 +53,18 @@ class Orders:
         if job is None:
             return False
         try:
-            self._hand_over(job)
-        except (SlackApiError, requests.RequestException, OSError) as error:
+            if job.form == VERIFY:
+                self._verify(job)
+            else:
+                self._hand_over(job)
+        except (
+            SlackApiError,
+            requests.RequestException,
+            OSError,
+            SQLAlchemyError,
+            sqlite3.Error,
+            psycopg.Error,
+        ) as error:
             self._failed(job, type(error).__name__, AGAIN * 2**job.attempts)
         except (Fault, NoProofError) as error:
             self._failed(job, type(error).__name__, None)
@@ -63,6 +84,23 @@ class Orders:
             self._give(job.user_id, path, title, escape(_words(written, said, form)))
         log.info("exports.handed_over", export=job.id, rows=written.rows, user=job.user_id)
 
+    def _verify(self, job: ExportJob) -> None:
+        """Tell the verdict to whoever asked, once, with the row that records it."""
+        verdict = self._judge()
+        first = verdict.findings[0] if verdict.findings else None
+        with self._store.write() as uow:
+            details = {"state": str(verdict.state), "rows": verdict.rows, "what": verdict.summary, "for": job.user_id}
+            uow.audit(AuditEntry("audit:verified", team_id=job.team_id, details=details))
+            sign = _SIGNS[verdict.state]
+            parts = [
+                f"{sign} {verdict.summary}",
+                _anchored(verdict),
+                first.next_step if first else "",
+                *verdict.notes[:2],
+            ]
+            body = {"text": " ".join(part for part in dict.fromkeys(parts) if part)}
+            uow.send(Note(f"verified:{job.id}", Target.CHANNEL, body, channel=job.user_id))
+
     def _failed(self, job: ExportJob, error: str, again: timedelta | None) -> None:
         again = again if job.attempts + 1 < MOST_ATTEMPTS else None
         log.warning("exports.failed", export=job.id, error=error, given_up=again is None)
@@ -76,6 +114,12 @@ class Orders:
                     details={"for": job.user_id, "form": job.form, "error": error},
                 )
                 uow.audit(entry)
+
+
+def _anchored(verdict: Verdict) -> str:
+    if not verdict.anchors:
+        return ""
+    return f"{verdict.anchors} checkpoints in git agree, the last with rows 1 to {verdict.anchored:,}."
 
 
 def _words(written: Written, said: str, form: ExportForm) -> str:

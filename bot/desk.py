@@ -6,7 +6,7 @@ from typing import Any
 from commands import requests
 from commands.approve import approve, reject, review
 from commands.audit import history
-from commands.audit_export import export
+from commands.audit_export import export, verify
 from commands.audit_report import report
 from commands.audit_show import show
 from commands.cancel import cancel
@@ -41,6 +41,7 @@ _USE_CASES: Mapping[type[Request], Callable[[Store, Facts, Asker, Any], Answer]]
     requests.Status: status,
     requests.Unfreeze: unfreeze,
     requests.Unlock: unlock,
+    requests.Verify: verify,
     requests.Why: why,
 }
 """Each takes requests of its own type and no others."""

@@ -1,4 +1,4 @@
-"""`/audit export csv|jsonl [filters]`: the record as a file, made a while later and given to whoever asked alone."""
+"""`/audit export` and `/audit verify`: what takes longer than an answer may is ordered, and done a while later."""
 
 import json
 from dataclasses import asdict
@@ -7,9 +7,12 @@ from commands import audit_filter, audit_policy
 from commands.desk import answer_once
 from commands.facts import Facts
 from commands.reasons import ReasonCode
-from commands.requests import Answer, Asker, Export, History, typed
+from commands.requests import Answer, Asker, Export, History, Verify, typed
 from storage import exports, models
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
+
+VERIFY = "verify"
+"""An order that is no file."""
 
 
 def export(store: Store, facts: Facts, asker: Asker, request: Export) -> Answer:
@@ -19,17 +22,7 @@ def export(store: Store, facts: Facts, asker: Asker, request: Export) -> Answer:
         audit_policy.may_export(facts, asker)
         audit_filter.wished(request.filters, uow.now, limit=1)  # a time that is none is refused now, not later
         record(uow, asker, request)
-        exports.ask(
-            uow,
-            models.Export(
-                form=request.form,
-                wanted=json.dumps(asdict(request.filters)),
-                team_id=asker.team_id,
-                user_id=asker.user_id,
-                requested_at=uow.now,
-                not_before=uow.now,
-            ),
-        )
+        exports.ask(uow, _order(uow, asker, request.form, json.dumps(asdict(request.filters))))
         said = audit_filter.spoken(request.filters)
         return Answer(
             ReasonCode.ACCEPTED,
@@ -39,6 +32,38 @@ def export(store: Store, facts: Facts, asker: Asker, request: Export) -> Answer:
 
     details = {"form": str(request.form), "filters": audit_filter.spoken(request.filters)[:300]}
     return answer_once(store, facts, asker, "audit:export", details, decide)
+
+
+def verify(store: Store, facts: Facts, asker: Asker, request: Verify) -> Answer:
+    """Take the order; the verdict is told to whoever asked, and is in the record."""
+    del request
+
+    def decide(uow: UnitOfWork) -> Answer:
+        audit_policy.may_read(facts, asker)
+        uow.audit(
+            AuditEntry(
+                "audit:verify", actor=asker.user_id, team_id=asker.team_id, details={"source": str(asker.source)}
+            )
+        )
+        exports.ask(uow, _order(uow, asker, VERIFY, "{}"))
+        return Answer(
+            ReasonCode.ACCEPTED,
+            "The whole record is being verified, against its key and the checkpoints in git.",
+            "The verdict comes to you in a direct message. `locktender audit verify` does the same without the bot.",
+        )
+
+    return answer_once(store, facts, asker, "audit:verify", {}, decide)
+
+
+def _order(uow: UnitOfWork, asker: Asker, form: str, wanted: str) -> models.Export:
+    return models.Export(
+        form=form,
+        wanted=wanted,
+        team_id=asker.team_id,
+        user_id=asker.user_id,
+        requested_at=uow.now,
+        not_before=uow.now,
+    )
 
 
 def record(uow: UnitOfWork, asker: Asker, request: Export) -> None:

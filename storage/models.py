@@ -444,7 +444,7 @@ class AuditIndex(SQLModel, table=True):
 
 
 class Export(SQLModel, table=True):
-    """A part of the record that somebody asked for as a file, until it was handed over."""
+    """A part of the record that somebody asked for as a file, until it was handed over; or a verdict on all of it."""
 
     __tablename__ = "exports"
     __table_args__ = (
@@ -452,7 +452,7 @@ class Export(SQLModel, table=True):
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
-    form: str  # csv | jsonl
+    form: str  # csv | jsonl | verify
     wanted: str = Field(default="{}", sa_type=Text)  # JSON: the filters
     team_id: str = ""
     user_id: str
