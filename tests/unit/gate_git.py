@@ -162,7 +162,7 @@ class _ConflictError(Exception):
 
 
 def _merged_file(old: bytes | None, ours: bytes | None, theirs: bytes | None) -> bytes | None:
-    if ours == theirs or theirs == old:
+    if theirs in {ours, old}:
         return ours
     if ours == old:
         return theirs
@@ -276,7 +276,7 @@ class Mirror:
 
     def log(self, head: str, since: str | None, paths: tuple[str, ...], limit: int) -> tuple[LoggedCommit, ...]:
         self._check(head)
-        found = []
+        found: list[LoggedCommit] = []
         for one in self._remote.first_parents(head):
             if one.sha == since or len(found) == limit:
                 break

@@ -1,4 +1,4 @@
-"""Everything that can happen to a town, one method each, watched: what the machine plays and what scripts are made of."""
+"""Everything that can happen to a town, one method each, watched: what the machine plays, and scripts are made of."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from storage.phases import Phase
 from tests.unit.gate_fate import Blow
 from tests.unit.gate_git import MAIN
 from tests.unit.gate_host import Check, Pull
-from tests.unit.gate_rig import Town, base_path, overlay_path
+from tests.unit.gate_infra import base_path, overlay_path
+from tests.unit.gate_rig import Town
 from tests.unit.gate_watch import LIVE, ViolationError, Watch
 
 SETTLED_AFTER = 80
@@ -52,12 +53,12 @@ class Moves:
 
     def approve(self, user: str, nth: int = 0) -> Answer | None:
         """Click on a card that shows buttons now."""
-        shown = sorted(change.token for change in self.rows(Change) if change.token)
+        shown = [change.token for change in self.rows(Change) if change.token]
         return self.approve_token(user, shown[nth % len(shown)]) if shown else None
 
     def approve_stale(self, user: str, nth: int = 0) -> Answer | None:
         """Click on buttons that were shown at some time."""
-        shown = sorted(self.watch.shown)
+        shown = list(self.watch.shown)
         return self.approve_token(user, shown[nth % len(shown)]) if shown else None
 
     def approve_token(self, user: str, token: str) -> Answer:
@@ -68,7 +69,7 @@ class Moves:
         return answer
 
     def reject(self, user: str, nth: int = 0) -> None:
-        shown = sorted(change.token for change in self.rows(Change) if change.token)
+        shown = [change.token for change in self.rows(Change) if change.token]
         if shown:
             self._ask(user, requests.Reject(shown[nth % len(shown)], "not today"))
 
@@ -330,4 +331,5 @@ class Moves:
         return found[nth % len(found)] if found else None
 
     def rows(self, model: Any) -> list[Any]:
-        return sorted(self.watch.rows(model), key=lambda one: str(one.id))
+        """All rows of a table, in the order in which they came."""
+        return self.watch.rows(model)

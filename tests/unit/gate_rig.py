@@ -6,8 +6,8 @@ happens by itself in production (threads, schedules, webhooks) happens here when
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +22,6 @@ from bot.gate.gatekeeper import LEASE, Gatekeeper
 from bot.gate.merges import Merges
 from bot.gate.proposals import Proposals
 from bot.gate.visits import Outside, Visits
-from bot.integrations.kustomize.edit import read_image
-from bot.integrations.kustomize.reach import ReachIndex
 from bot.snapshot import Snapshots
 from bot.steps.base import Point, World
 from bot.writing import Writing
@@ -31,108 +29,21 @@ from commands.blocked import may_start, refresh_blocked
 from commands.catalogue import App, Catalogue
 from commands.debts import nag
 from commands.locks import expire
-from commands.ports import CommitAuthor, HealthLook, Person, Registry, Rendered, Tree
-from commands.reasons import ReasonCode, Refused
+from commands.ports import CommitAuthor, HealthLook, Person, Registry
+from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Request
 from storage import claims, gate
 from storage.database import Database, sqlite_url
+from storage.models import Deployment
 from storage.phases import Phase
 from storage.unit_of_work import Store
 from tests.unit.gate_fate import Fate, FatedStore, KilledError, fated
 from tests.unit.gate_git import MAIN, Mirror, Remote
-from tests.unit.gate_host import PullRequests
+from tests.unit.gate_host import MergeSeen, PullRequests
+from tests.unit.gate_infra import ANN, ANN_AGAIN, CHANNEL, PEOPLE, RHEA, ROB, Kustomize, Rules, first_files
 
 START = datetime(2026, 3, 4, 9, 0, tzinfo=UTC)
-TEAM, CHANNEL = "T1", "C0DEPLOYMENTS"
-APPS = ("web", "api")
-ENVIRONMENTS = ("staging", "preprod", "production")
-REVIEWED = ("preprod", "production")
-VERSIONS = ("1.0", "1.1", "1.2")
-
-ANN, ANN_AGAIN, ROB, RHEA, PAT, STRANGER = "U0ANN", "U0ANN2", "U0ROB", "U0RHEA", "U0PAT", "U0OUT"
-PEOPLE: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "ann": ((ANN, ANN_AGAIN), ("ann",), ("ann@example.com",)),
-    "rob": ((ROB,), ("rob",), ("rob@example.com",)),
-    "rhea": ((RHEA,), ("rhea",), ("rhea@example.com",)),
-    "pat": ((PAT,), ("pat",), ("pat@example.com",)),
-}
-"""Who is who: Slack ids, logins, addresses. The stranger is in no list."""
-USERS = (ANN, ANN_AGAIN, ROB, RHEA, PAT, STRANGER)
-LOGINS = ("ann", "rob", "rhea", "pat", "mallory")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The parts of `locktender.yaml` that tests change. `platform` are Slack ids; the managers are a Slack group."""
-
-    required: int = 1
-    platform: tuple[str, ...] = (PAT,)
-    expires: str = "4h"
-    frozen: bool = False
-    deployers: str = "everyone"
-    sound: bool = True
-
-    @property
-    def text(self) -> str:
-        """The file."""
-        people = "".join(
-            f"  {name}: {{slack: [{', '.join(slack)}], github: [{', '.join(logins)}], emails: [{', '.join(mails)}]}}\n"
-            for name, (slack, logins, mails) in PEOPLE.items()
-        )
-        approval = f"from: [managers, platform], required: {self.required}, expires_after: {self.expires}"
-        glass = "break_glass: {from: [platform], review_within: 24h}"
-        rest = "reconciler: none, rollout: none, verify: {url: 'https://health.example/{app}', timeout: 1m}"
-        freeze = (
-            "freezes:\n  - {name: audit, environments: [preprod], timezone: UTC, from: '2026-03-01T00:00', "
-            "until: '2026-06-30T00:00'}\n"
-            if self.frozen
-            else ""
-        )
-        return (
-            "promotion: [staging, production]\n"
-            "environments:\n"
-            f"  staging: {{{rest}}}\n"
-            f"  preprod: {{change: pull-request, {rest}, {glass},\n"
-            f"    approval: {{{approval}, accept: both, rollback_required: 1}}}}\n"
-            f"  production: {{change: pull-request, {rest}, {glass}, on_failure: rollback,\n"
-            f"    deployers: [{self.deployers}],\n"
-            f"    approval: {{{approval}, accept: slack, rollback_required: 1}}}}\n"
-            "apps:\n"
-            + "".join(f"  {app}: {{image: registry.example/{app}}}\n" for app in APPS)
-            + "groups:\n  managers: {slack: S0MANAGERS, github: example/managers}\n"
-            + f"  platform: {{members: [{', '.join(self.platform)}]}}\n"
-            + f"people:\n{people}channels: {{deployments: {CHANNEL}}}\n{freeze}"
-            + ("" if self.sound else "nonsense: here\n")
-        )
-
-
-def overlay_path(app: str, environment: str) -> str:
-    return f"apps/{app}/overlays/{environment}/kustomization.yaml"
-
-
-def base_path(app: str) -> str:
-    return f"apps/{app}/base/deployment.yaml"
-
-
-def first_files() -> dict[str, bytes]:
-    """The infra-repo at the start."""
-    files = {"locktender.yaml": Rules().text, "README.md": "The infra-repo\n"}
-    files["platform/kustomization.yaml"] = "resources: [quota.yaml]\n"
-    files["platform/quota.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: quota}\ndata: {n: '1'}\n"
-    for app in APPS:
-        files[f"apps/{app}/base/kustomization.yaml"] = "resources: [deployment.yaml, ../../../platform]\n"
-        files[base_path(app)] = (
-            f"apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {app}}}\nspec:\n  replicas: 1\n"
-            f"  template: {{spec: {{containers: [{{name: {app}, image: registry.example/{app}}}]}}}}\n"
-        )
-        for environment in ENVIRONMENTS:
-            files[overlay_path(app, environment)] = (
-                f"resources: [../../base]\n# {environment}\n# settings: 0\n# of {app}\nimages:\n"
-                f'- name: registry.example/{app}\n  newTag: "0.9"\n'
-            )
-    return {path: text.encode() for path, text in files.items()}
-
-
+TEAM = "T1"
 # ---------------------------------------------------------------- the outside
 
 
@@ -145,37 +56,12 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
+    def seconds(self) -> float:
+        """Since the start, for those who measure."""
+        return (self.now - START).total_seconds()
+
     def forward(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-
-
-class Kustomize:
-    """Builds these overlays: everything that the base names, with the image of the overlay."""
-
-    def render(self, tree: Tree, overlay: str) -> Rendered:
-        app = overlay.split("/")[1]
-        kustomization = tree.read(f"{overlay}/kustomization.yaml") or b""
-        image = read_image(kustomization, f"registry.example/{app}", path=overlay)
-        base, quota = tree.read(base_path(app)), tree.read("platform/quota.yaml")
-        if base is None or quota is None or image is None:
-            raise Refused(ReasonCode.RENDER_FAILED, f"`{overlay}` cannot be built.", "Mend its base.")
-        settings = [line for line in kustomization.decode().splitlines() if line.startswith("# settings")]
-        text = "".join(f"{line}\n" for line in base.decode().splitlines() if not line.startswith("#"))
-        text = text.replace(f"image: registry.example/{app}", f"image: '{image}'")
-        note = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: s}}\ndata: {{s: '{settings}'}}\n".replace("'[", "[")
-        return Rendered(f"{text}---\n{quota.decode()}---\n{note}".replace("]'", "]"), cached=False)
-
-    def key(self, tree: Tree, overlay: str) -> str:
-        return ReachIndex().reach(tree, overlay).key
-
-    def render_many(self, tree: Tree, overlays: Sequence[str]) -> dict[str, Rendered | Refused]:
-        built: dict[str, Rendered | Refused] = {}
-        for overlay in overlays:
-            try:
-                built[overlay] = self.render(tree, overlay)
-            except Refused as fault:
-                built[overlay] = fault
-        return built
 
 
 class Everybody:
@@ -231,7 +117,7 @@ class Program:
             town.mirror,
             town.everybody,
             Snapshots(),
-            lambda: (town.clock() - START).total_seconds(),
+            town.clock.seconds,
             host=town.host,
         )
         self.factbook.team_id = TEAM
@@ -303,10 +189,8 @@ class Program:
     def deliver(self, deployment_id: str, attempt: int, steps: int = 1) -> None:
         """Let a delivery do so many steps."""
         self._budget = steps
-        try:
+        with suppress(_EnoughError):
             self.delivery.run(self, deployment_id, attempt)
-        except _EnoughError:
-            pass
 
     def step(self, name: str, step: Callable[[str, int], float], deployment_id: str, attempt: int) -> float:
         record = self.town.steps.setdefault((deployment_id, attempt), Steps())
@@ -337,7 +221,7 @@ class Parts:
     visits: Callable[[Store, Outside], Visits] = Visits
     merges: Callable[[Store, Outside], Merges] = Merges
     proposals: Callable[..., Proposals] = Proposals
-    claim: Callable[..., list[claims.Deployment]] = claims.claim
+    claim: Callable[..., list[Deployment]] = claims.claim
     delivery: Callable[[Store, World, Callable[[Point, str], None]], Delivery] = lambda store, world, reached: Delivery(
         store, world, reached=reached
     )
@@ -355,18 +239,21 @@ class Town:
         root = self.remote.commit((), first_files(), CommitAuthor("Pat", "pat@example.com"), "Start")
         self.remote.branches[MAIN] = root
         self.mirror = Mirror(self.remote)
-        self.host = PullRequests(self.remote, self.clock, lambda seen: self.on_merge(seen))
+        self.host = PullRequests(self.remote, self.clock, self._merged)
         self.host.teams = {"example/managers": frozenset({"ann", "rob", "rhea"})}
         self.host.logins = {mail: logins[0] for _, logins, (mail,) in PEOPLE.values()}
         self.everybody = Everybody()
         self.health = Health()
         self.rules = Rules()
         self.steps: dict[tuple[str, int], Steps] = {}
-        self.on_merge: Callable[..., None] = lambda _: None
+        self.on_merge: Callable[[MergeSeen], None] = lambda _: None
         self.on_reached: Callable[[Point, str], None] = lambda _, __: None
         self.crashes = 0
         self._keys = itertools.count()
         self.program = Program(self)
+
+    def _merged(self, seen: MergeSeen) -> None:
+        self.on_merge(seen)
 
     def reached(self, point: Point, deployment_id: str) -> None:
         self.on_reached(point, deployment_id)
@@ -403,11 +290,14 @@ class Town:
         except KilledError:
             self.restart()
             return self.program.desk.answer(asker, request)
+        finally:
+            self.clock.forward(0.001)  # no two requests come at one instant: their ids are random, their order is not
 
     def running(self) -> list[tuple[str, int]]:
         """Deployments that are running, with their attempts."""
         with self.store.read() as uow:
-            return [(row.id, row.attempt) for row in uow.open_deployments() if row.phase == Phase.RUNNING]
+            running = [row for row in uow.open_deployments() if row.phase == Phase.RUNNING]
+        return [(row.id, row.attempt) for row in sorted(running, key=lambda row: (row.app, row.environment))]
 
     def take_over(self, deployment_id: str) -> None:
         """The engine gives a running deployment a new attempt, as after a silence."""

@@ -5,11 +5,12 @@ what a merge did from the commit itself, at the very instant of the merge.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from bot.steps.base import Point
 from commands.catalogue import Catalogue
@@ -18,9 +19,10 @@ from commands.reasons import ReasonCode
 from commands.requests import Answer
 from storage.models import AuditRow, Change, ChangeState, Deployment, Kind, Lock, LockKind
 from storage.phases import Phase
-from tests.unit.gate_git import MAIN, blob_id
+from tests.unit.gate_git import MAIN, Stored, blob_id
 from tests.unit.gate_host import MergeSeen
-from tests.unit.gate_rig import PEOPLE, REVIEWED, Town, overlay_path
+from tests.unit.gate_infra import PEOPLE, REVIEWED, overlay_path
+from tests.unit.gate_rig import Town
 
 LIVE = {ChangeState.PREPARING, ChangeState.OPEN, ChangeState.APPROVED}
 
@@ -226,10 +228,8 @@ class Watch:
                 continue
             if lock.kind == LockKind.LOCK or not rollback:
                 return f"there is a {lock.kind}"
-        if "audit" in [one.name for one in self.town.rules_in_force().freeze_windows]:
-            if row.environment == "preprod" and not rollback:
-                return "the file freezes it"
-        return ""
+        windows = [one.name for one in self.town.rules_in_force().freeze_windows]
+        return "the file freezes it" if windows and row.environment == "preprod" and not rollback else ""
 
     # ------------------------------------------------------------ after everything
 
@@ -246,7 +246,8 @@ class Watch:
         deployments, changes = self.rows(Deployment), self.rows(Change)
         self._nothing_is_lost(deployments)
         self._one_of_each(deployments)
-        self._endings(deployments, changes)
+        self._endings(deployments)
+        self._changes(deployments, changes)
         self._record(deployments, changes)
         self._branch(deployments)
         self.writing -= {row.id for row in deployments if row.phase != Phase.RUNNING}
@@ -262,7 +263,7 @@ class Watch:
         if len(set(running)) < len(running):
             raise ViolationError(f"two deployments run in one place: {running}")
 
-    def _endings(self, deployments: list[Deployment], changes: list[Change]) -> None:
+    def _endings(self, deployments: list[Deployment]) -> None:
         for row in deployments:
             ended = Phase(row.phase).ended
             if ended != bool(row.reason_code) or ended != (row.finished_at is not None):
@@ -273,17 +274,18 @@ class Watch:
                 raise ViolationError(f"deployment {row.id} ended by a mistake of ours: {row.what}")
             if row.commit_sha in self.by_hand and not self.by_hand[row.commit_sha]:
                 raise ViolationError(f"deployment {row.id} rolls out a merge without approvals")
+
+    @staticmethod
+    def _changes(deployments: list[Deployment], changes: list[Change]) -> None:
+        waiting = {row.change_id for row in deployments if row.phase in {Phase.QUEUED, Phase.AWAITING_APPROVAL}}
         for change in changes:
             if change.visits:
                 raise ViolationError(f"a visit to change {change.id} failed by a mistake of ours")
-            open_rows = [row for row in deployments if row.change_id == change.id and not Phase(row.phase).ended]
-            if change.state in {ChangeState.CLOSED, ChangeState.FAILED} and open_rows:
-                if any(row.phase != Phase.RUNNING for row in open_rows):
-                    raise ViolationError(f"change {change.id} is {change.state}, and a deployment of it waits")
+            if change.state in {ChangeState.CLOSED, ChangeState.FAILED} and change.id in waiting:
+                raise ViolationError(f"change {change.id} is {change.state}, and a deployment of it waits")
             if change.state in LIVE and change.visit_at is None:
                 raise ViolationError(f"change {change.id} is {change.state}, and nobody will look at it")
-            debt = change.break_glass and change.state == ChangeState.MERGED
-            if debt and change.review_due is None:
+            if change.break_glass and change.state == ChangeState.MERGED and change.review_due is None:
                 raise ViolationError(f"change {change.id} broke the glass and owes nothing")
 
     def _record(self, deployments: list[Deployment], changes: list[Change]) -> None:
@@ -296,7 +298,7 @@ class Watch:
             raise ViolationError("audit rows are missing")
         self.audited += len(rows)
         about = {deployment_id for _, deployment_id, _ in rows}
-        told = {row.id: (row.phase, {row.id, row.change_id}) for row in deployments}
+        told: dict[str, tuple[str, set[str]]] = {row.id: (row.phase, {row.id, row.change_id}) for row in deployments}
         told |= {f"change {one.id}": (one.state, {one.id}) for one in changes}
         for key, (phase, ids) in told.items():
             before = self.phases.get(key, "")
@@ -309,29 +311,24 @@ class Watch:
         """Every commit of ours on the branch is of one deployment's doing, and where it may be."""
         remote = self.town.remote
         by_id = {row.id: row for row in deployments}
-        head = remote.branches[MAIN]
+        head, news = remote.branches[MAIN], True
+        counts = Counter[str]()
         for one in remote.first_parents(head):
-            if one.sha == self.walked:
-                break
-            if not one.made_by_bot:
-                continue
-            touched = remote.differences(one.parents[0], one.sha)
             ids = [value for key, value in one.trailers if key == "Deployment-Id"]
-            if one.sha in self.merges:
-                continue
-            mine = [by_id[name] for name in ids]
-            if any(row.environment in REVIEWED for row in mine):
-                raise ViolationError(f"commit {one.sha[:7]} went to a reviewed environment without a review")
-            if set(touched) - {overlay_path(row.app, row.environment) for row in mine}:
-                raise ViolationError(f"commit {one.sha[:7]} touches {sorted(touched)}")
+            counts.update(ids)
+            news = news and one.sha != self.walked
+            if news and one.made_by_bot and one.sha not in self.merges:
+                self._committed(one, [by_id[name] for name in ids])
         self.walked = head
-        counts: dict[str, int] = {}
-        for one in remote.first_parents(head):
-            for key, value in one.trailers:
-                if key == "Deployment-Id":
-                    counts[value] = counts.get(value, 0) + 1
         if twice := [name for name, count in counts.items() if count > 1]:
             raise ViolationError(f"{twice} are on the branch more than once")
+
+    def _committed(self, one: Stored, mine: list[Deployment]) -> None:
+        touched = self.town.remote.differences(one.parents[0], one.sha)
+        if any(row.environment in REVIEWED for row in mine):
+            raise ViolationError(f"commit {one.sha[:7]} went to a reviewed environment without a review")
+        if set(touched) - {overlay_path(row.app, row.environment) for row in mine}:
+            raise ViolationError(f"commit {one.sha[:7]} touches {sorted(touched)}")
 
     # ------------------------------------------------------------ parts
 
@@ -343,7 +340,8 @@ class Watch:
             self._read.clear()
         if model not in self._read:
             with self.town.store.read() as uow:
-                self._read[model] = list(uow.session.execute(select(model.__table__)))
+                # In the order in which they came: ids are random, and what is played again must go the same way.
+                self._read[model] = list(uow.session.execute(select(model.__table__).order_by(text("rowid"))))
         return self._read[model]
 
     def _members(self, change_id: str) -> list[Deployment]:

@@ -19,8 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from commands.ports import Verdict
 from tests.unit.gate_fate import Blow
 from tests.unit.gate_host import Check
+from tests.unit.gate_infra import ANN, ANN_AGAIN, APPS, LOGINS, PAT, RHEA, ROB, STRANGER, VERSIONS
 from tests.unit.gate_moves import Moves
-from tests.unit.gate_rig import ANN, ANN_AGAIN, APPS, LOGINS, PAT, RHEA, ROB, STRANGER, VERSIONS, town
+from tests.unit.gate_rig import town
 from tests.unit.gate_watch import Watch
 
 users = st.sampled_from((ANN, ANN, ROB, RHEA, PAT, ANN_AGAIN, STRANGER))
@@ -36,12 +37,8 @@ managers = st.sampled_from(
 )
 ASKS = ("deploy", "deploy", "later", "glass", "rollback", "restore")
 IN_THE_WAY = ("reject", "cancel", "debt", "lock", "lock 10m", "unlock", "unlock", "freeze", "unfreeze")
-OUTSIDE = ("merge", "close", "pending", "failed", "passed", "owners", "passed", "delete", "branch", "dull", "force") + (
-    "base",
-    "shared",
-    "settings",
-    "version",
-)
+ON_THE_HOST = ("merge", "close", "pending", "failed", "passed", "owners", "passed")
+OUTSIDE = (*ON_THE_HOST, "delete", "branch", "dull", "force", "base", "shared", "settings", "version")
 RULES: tuple[dict[str, object], ...] = (
     {"required": 1},
     {"required": 2},

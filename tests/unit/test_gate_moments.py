@@ -14,8 +14,9 @@ from storage.models import Change, ChangeState, Deployment
 from storage.phases import Phase
 from tests.unit.gate_fate import Blow
 from tests.unit.gate_host import Check
+from tests.unit.gate_infra import ANN, PAT, RHEA, ROB
 from tests.unit.gate_moves import Moves
-from tests.unit.gate_rig import ANN, PAT, RHEA, ROB, town
+from tests.unit.gate_rig import town
 from tests.unit.gate_watch import Watch
 
 

@@ -22,11 +22,13 @@ from commands.binding import Binding
 from commands.catalogue import Catalogue
 from commands.ports import MergeRequest, PullRequest
 from storage import claims, gate
+from storage.models import Change
 from storage.unit_of_work import Store
 from tests.unit.gate_fate import Blow
 from tests.unit.gate_host import PullRequests
+from tests.unit.gate_infra import ANN, ANN_AGAIN, PAT, RHEA, ROB, STRANGER
 from tests.unit.gate_moves import Moves
-from tests.unit.gate_rig import ANN, ANN_AGAIN, PAT, RHEA, ROB, STRANGER, Parts, town
+from tests.unit.gate_rig import Parts, town
 from tests.unit.gate_watch import ViolationError, Watch
 
 Patch = Callable[[pytest.MonkeyPatch], Parts | None]
@@ -221,7 +223,7 @@ def _without_groups(patch: pytest.MonkeyPatch) -> None:
 
 
 def _without_asking_again(patch: pytest.MonkeyPatch) -> None:
-    def whoever_said_yes(uow: Any, known: Any, facts: Any, change: gate.Change) -> tuple[str, ...]:
+    def whoever_said_yes(uow: Any, known: Any, facts: Any, change: Change) -> tuple[str, ...]:
         del known, facts
         return tuple(one.person for one in gate.approvals(uow, change) if one.verdict == approve.APPROVED)
 
@@ -234,7 +236,7 @@ class _NothingMoves:
     def __init__(self, proposals: Any) -> None:
         self._proposals = proposals
 
-    def look(self, change: gate.Change, rows: Any, known: Catalogue, pull: PullRequest) -> Seen:
+    def look(self, change: Change, rows: Any, known: Catalogue, pull: PullRequest) -> Seen:
         seen: Seen = self._proposals.look(change, rows, known, pull)
         return replace(seen, binding=Binding.from_json(change.binding))
 
@@ -268,7 +270,7 @@ def _without_policy(patch: pytest.MonkeyPatch) -> None:
 def _without_expiry_at_the_click(patch: pytest.MonkeyPatch) -> None:
     whole = approve._open
 
-    def open_for_ever(uow: Any, change: gate.Change) -> None:
+    def open_for_ever(uow: Any, change: Change) -> None:
         ends, change.expires_at = change.expires_at, None
         try:
             whole(uow, change)
