@@ -3,8 +3,6 @@
 import asyncio
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +11,8 @@ from rich.markup import escape
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bot import doctor_github, doctor_registry
+from bot.doctor_finding import Finding, Verdict, guarded
 from bot.integrations.cluster import KubernetesCluster
 from bot.integrations.infra_repo import GitInfraRepo
 from bot.integrations.jenkins.pipeline import JenkinsPipeline
@@ -25,23 +25,6 @@ from commands.catalogue_faults import Faults
 from commands.catalogue_reader import read
 from commands.ports import CommitAuthor, Tree
 from commands.reasons import Fault
-
-
-class Verdict(StrEnum):
-    """What was found of one thing."""
-
-    GOOD = "✓"
-    WARNING = "!"
-    BAD = "✗"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    verdict: Verdict
-    what: str
-    next_step: str = ""
 
 
 def examine(settings: Settings, console: Console) -> int:
@@ -57,26 +40,19 @@ def examine(settings: Settings, console: Console) -> int:
         if finding.next_step:
             console.print(f"    {escape(finding.next_step)}")
 
-    say(_guarded(_kustomize))
+    say(guarded(_kustomize))
     for finding in asyncio.run(_slack(settings)):
         say(finding)
     with tempfile.TemporaryDirectory(prefix="locktender-doctor-") as folder:
         known = _infra_repo(settings, Path(folder), say)
-    for finding in (*_jenkins(settings, known), *_cluster(settings, known), *_missing(settings, known)):
+    looks = (doctor_github.look, doctor_registry.look, _jenkins, _cluster, _missing)
+    for finding in (finding for look in looks for finding in look(settings, known)):
         say(finding)
     if known is not None:
         console.print("\nIn effect:")
         for line in known.explain():
             console.print(f"  {escape(line)}")
     return 1 if worst is Verdict.BAD else 0
-
-
-def _guarded(look: Callable[[], str]) -> Finding:
-    """A look that returns what is good, or raises what is not."""
-    try:
-        return Finding(Verdict.GOOD, look())
-    except Fault as fault:
-        return Finding(Verdict.BAD, fault.what, fault.next_step)
 
 
 def _kustomize() -> str:
@@ -163,7 +139,7 @@ def _jenkins(settings: Settings, known: Catalogue | None) -> Iterator[Finding]:
         pipeline.check()
         return f"Jenkins: {settings.jenkins_url}"
 
-    yield _guarded(answers)
+    yield guarded(answers)
     if settings.jenkins_url.startswith("http://"):
         yield Finding(
             Verdict.WARNING, "Jenkins is asked over plain http: the API token can be read on the way.", "Use https."
@@ -175,7 +151,7 @@ def _jenkins(settings: Settings, known: Catalogue | None) -> Iterator[Finding]:
             pipeline.check_job(job)
             return f"Jenkins job {job}: exists and takes DEPLOYMENT_ID"
 
-        yield _guarded(builds)
+        yield guarded(builds)
     pipeline.close()
 
 
@@ -197,7 +173,7 @@ def _cluster(settings: Settings, known: Catalogue | None) -> Iterator[Finding]:
             version = cluster.check(context, namespace)
             return f"cluster {context or 'of the current context'}: {version}, namespace {namespace or '-'} is readable"
 
-        yield _guarded(reads)
+        yield guarded(reads)
     cluster.close()
 
 

@@ -5,7 +5,7 @@
 
 Held to GitHub's OpenAPI description and to Octokit's webhook examples by `tests/contract/test_github_stand_in*.py`, and
 no kinder than GitHub: what it refuses, it refuses with GitHub's status and words. Left out: forks, review comments on
-lines, merge queues, who may bypass a ruleset, and GraphQL but for `refUpdateRule`.
+lines, merge queues, letting those who may bypass a rule do so, and GraphQL but for `refUpdateRule`.
 """
 
 from collections.abc import Callable
@@ -185,10 +185,13 @@ class GitHub:
                 Account(number, login, name or login, email or f"{login}@company.example", role, kind)
             )
 
-    def token(self, value: str, login: str, *, lifetime: timedelta | None = None) -> None:
-        """A person's token: what it may do is what the person may."""
+    def token(
+        self, value: str, login: str, *, lifetime: timedelta | None = None, scopes: tuple[str, ...] = ("repo",)
+    ) -> None:
+        """A person's token: what it may do is what the person may. A classic one has scopes, which GitHub tells."""
         with self.state.lock:
-            self.state.grants[value] = Grant(login, None, self.state.clock() + lifetime if lifetime else None)
+            expires = self.state.clock() + lifetime if lifetime else None
+            self.state.grants[value] = Grant(login, None, expires, scopes)
 
     def revoke(self, value: str) -> None:
         """Accept this token no more, neither here nor for git."""

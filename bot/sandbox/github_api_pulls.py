@@ -37,6 +37,7 @@ class PullCalls:
             Route("GET", _PULL + "/requested_reviewers", self._requested, _READ),
             Route("POST", _PULL + "/requested_reviewers", self._request, _WRITE),
             Route("DELETE", _PULL + "/requested_reviewers", self._unrequest, _WRITE),
+            Route("GET", _REPO + "/commits/{sha}/pulls", self._of_commit, _READ),
             Route("GET", _REPO + "/issues/{number}", self._issue, _READ),
             Route("GET", _REPO + "/issues/{number}/comments", self._comments, _READ),
             Route("POST", _REPO + "/issues/{number}/comments", self._comment, _WRITE),
@@ -98,6 +99,21 @@ class PullCalls:
         infos = self.state.git.between(self.state.base_tip(pull), pull.head_sha)
         # More than 250 are not told here, whatever the page.
         return Answer(Page([call.render.commit(info) for info in infos[:250]]))
+
+    def _of_commit(self, call: Call) -> Answer:
+        """The merged ones that brought a commit of the default branch; the open ones that have any other."""
+        git = self.state.git
+        sha = git.resolve(call.words["sha"])
+        if sha is None:
+            raise GitHubError(422, f"No commit found for SHA: {call.words['sha']}")
+        head = git.branch(self.state.settings.default_branch)
+        landed = head is not None and git.merge_base(sha, head) == sha
+        found = [pull for pull in self.state.pulls.values() if (pull.merged is not None if landed else pull.open)]
+        return Answer(Page([call.render.pull_simple(pull) for pull in found if self._has(pull, sha)]))
+
+    def _has(self, pull: Pull, sha: str) -> bool:
+        commits = self.state.git.between(self.state.base_tip(pull), pull.head_sha)
+        return sha == pull.merge_sha or any(info.sha == sha for info in commits)
 
     def _files(self, call: Call) -> Answer:
         pull = self._pull(call)

@@ -5,6 +5,7 @@ from urllib.parse import urlparse
 
 from bot.sandbox.github_git import EMPTY_TREE, NOTHING
 from bot.sandbox.github_http import Answer, Call, Limits, Page, Route
+from bot.sandbox.github_json_git import RULESET
 from bot.sandbox.github_model import GitHubError, Role, RuleSource, Status, Team, invalid, not_found
 from bot.sandbox.github_payloads import Events
 from bot.sandbox.github_pulls import Pulls
@@ -35,6 +36,7 @@ class RepositoryCalls:
             Route("GET", _REPO + "/branches/{branch*}/protection", self._protection, "administration:read"),
             Route("GET", _REPO + "/branches/{branch*}", self._branch, _CONTENTS),
             Route("GET", _REPO + "/rules/branches/{branch*}", self._rules),
+            Route("GET", _REPO + "/rulesets/{id}", self._ruleset),
             Route("GET", _REPO + "/tags", self._tags),
             Route("GET", _REPO + "/git/ref/{ref*}", self._ref, _CONTENTS),
             Route("GET", _REPO + "/git/matching-refs/{ref*}", self._matching, _CONTENTS),
@@ -144,6 +146,12 @@ class RepositoryCalls:
 
     def _rules(self, call: Call) -> Answer:
         return Answer(Page(call.render.effective_rules(self.state.rules.get(call.words["branch"]))))
+
+    def _ruleset(self, call: Call) -> Answer:
+        rulesets = [(name, one) for name, one in self.state.rules.items() if one.source is RuleSource.RULESET]
+        if call.words["id"] != str(RULESET) or not rulesets:
+            raise not_found()
+        return Answer(call.render.ruleset(*rulesets[0], call.viewer))
 
     # ------------------------------------------------------------ refs
 

@@ -198,7 +198,10 @@ User-Agent header.",
         given = _parsed(body) if request.method in _WRITES else {}
         somebody = viewer or self.state.account("")
         answer = route.handler(Call(words, query, given, somebody, token, GitRender(self.state, places)))
-        return self._response(request, answer, places.api + path, query)
+        response = self._response(request, answer, places.api + path, query)
+        if grant is not None and grant.permissions is None and grant.scopes:
+            response.headers["X-OAuth-Scopes"] = ", ".join(grant.scopes)
+        return response
 
     # ------------------------------------------------------------ who calls, and may they
 

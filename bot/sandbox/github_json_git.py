@@ -5,7 +5,10 @@ from urllib.parse import quote
 from bot.sandbox.github_git import CommitInfo, Entry, FileChange, Ident, when
 from bot.sandbox.github_json import Render
 from bot.sandbox.github_json_people import node
-from bot.sandbox.github_model import CheckRun, Json, Rules, RuleSource, Status, stamp
+from bot.sandbox.github_model import Account, CheckRun, Json, Role, Rules, RuleSource, Status, stamp
+
+RULESET = 42
+"""The id of the one ruleset there is."""
 
 
 class GitRender(Render):
@@ -106,7 +109,7 @@ class GitRender(Render):
                 "required_status_checks": {
                     "enforcement_level": level,
                     "contexts": contexts,
-                    "checks": [{"context": context, "app_id": None} for context in contexts],
+                    "checks": [{"context": context, "app_id": classic and classic.checks_from} for context in contexts],
                 },
             },
             "protection_url": f"{url}/protection",
@@ -136,7 +139,7 @@ class GitRender(Render):
                 "strict": rules.strict,
                 "contexts": list(rules.checks),
                 "contexts_url": f"{url}/required_status_checks/contexts",
-                "checks": [{"context": context, "app_id": None} for context in rules.checks],
+                "checks": [{"context": context, "app_id": rules.checks_from} for context in rules.checks],
             }
         if rules.reviews or rules.code_owners or rules.last_push:
             told["required_pull_request_reviews"] = {
@@ -146,13 +149,16 @@ class GitRender(Render):
                 "require_last_push_approval": rules.last_push,
                 "required_approving_review_count": rules.reviews,
             }
+            if rules.bypass:
+                allowed = {"users": [self.user(login) for login in rules.bypass], "teams": [], "apps": []}
+                told["required_pull_request_reviews"]["bypass_pull_request_allowances"] = allowed
         return told
 
     def effective_rules(self, rules: Rules | None) -> list[Json]:
         """What rulesets ask of a branch. Classic protection is not told here."""
         if rules is None or rules.source is not RuleSource.RULESET:
             return []
-        source = {"ruleset_source_type": "Repository", "ruleset_source": self.state.repository, "ruleset_id": 42}
+        source = {"ruleset_source_type": "Repository", "ruleset_source": self.state.repository, "ruleset_id": RULESET}
         told: list[Json] = [
             {
                 "type": "pull_request",
@@ -171,9 +177,40 @@ class GitRender(Render):
             parameters = {
                 "strict_required_status_checks_policy": rules.strict,
                 "do_not_enforce_on_create": False,
-                "required_status_checks": [{"context": context} for context in rules.checks],
+                "required_status_checks": [
+                    {"context": context} | ({"integration_id": rules.checks_from} if rules.checks_from else {})
+                    for context in rules.checks
+                ],
             }
             told.append({"type": "required_status_checks", "parameters": parameters, **source})
+        return told
+
+    def ruleset(self, branch: str, rules: Rules, viewer: Account) -> Json:
+        """The ruleset of a branch. Who may bypass it is for administrators; whether oneself may, for everyone."""
+        url = f"{self.repo_url}/rulesets/{RULESET}"
+        told: Json = {
+            "id": RULESET,
+            "name": f"Protect {branch}",
+            "target": "branch",
+            "source_type": "Repository",
+            "source": self.state.repository,
+            "enforcement": "active",
+            "current_user_can_bypass": "always" if viewer.login in rules.bypass else "never",
+            "node_id": node("RRS", RULESET),
+            "_links": {"self": {"href": url}, "html": {"href": f"{self.repo_page}/rules/{RULESET}"}},
+            "created_at": stamp(self.state.created),
+            "updated_at": stamp(self.state.created),
+            "conditions": {"ref_name": {"include": [f"refs/heads/{branch}"], "exclude": []}},
+            "rules": [
+                {key: rule[key] for key in ("type", "parameters") if key in rule}
+                for rule in self.effective_rules(rules)
+            ],
+        }
+        if viewer.role >= Role.ADMIN:
+            told["bypass_actors"] = [
+                {"actor_id": self.state.account(login).id, "actor_type": "User", "bypass_mode": "always"}
+                for login in rules.bypass
+            ]
         return told
 
     def ref(self, name: str, sha: str) -> Json:

@@ -43,12 +43,14 @@ class Account:
 class Grant:
     """What one token is good for. `permissions` are an App's (`contents` -> `write`); None is a person's token.
 
-    `expires` is when it stops being accepted; None is never.
+    `expires` is when it stops being accepted; None is never. `scopes` are a classic token's, which GitHub tells its
+    holder and no limit here; a fine-grained one has none.
     """
 
     login: str
     permissions: Mapping[str, str] | None = None
     expires: datetime | None = None
+    scopes: tuple[str, ...] = ("repo",)
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ class Rules:
     strict: bool = False  # the head must hold the base's newest commit
     enforce_admins: bool = True
     source: RuleSource = RuleSource.PROTECTION
+    bypass: tuple[str, ...] = ()  # logins that may pass by; told, and not acted on
+    checks_from: int | None = None  # the App that the checks have to come from; None: anyone who may write
 
 
 @dataclass

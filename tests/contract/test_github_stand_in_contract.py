@@ -57,6 +57,7 @@ def test_a_pull_requests_life_is_as_described(subject: Subject, judge: Octokit) 
     subject.merge(number, sha=head)
     for path in (
         pull,
+        f"{REST}/commits/main/pulls",
         f"{pull}/merge",
         f"{REST}/issues/{number}",
         f"{REST}/pulls?state=all&head=company:deploy/1&base=main&per_page=1",
@@ -76,7 +77,17 @@ def test_the_repository_is_as_described(subject: Subject, judge: Octokit, source
     head = subject.head(number)
     subject.github.push("main", {"docs/more": "x\n"}, "octo-dev")
     subject.github.protect(
-        Rules(2, code_owners=True, checks=("ci",), dismiss_stale=True, last_push=True, strict=True, source=source)
+        Rules(
+            2,
+            code_owners=True,
+            checks=("ci",),
+            dismiss_stale=True,
+            last_push=True,
+            strict=True,
+            source=source,
+            bypass=("octo-admin",),
+            checks_from=12,
+        )
     )
     subject.github.state.git.run("tag", "v1", "main")
     body = {"state": "pending", "context": "ci", "description": "working", "target_url": "https://ci.example/1"}
@@ -95,6 +106,9 @@ def test_the_repository_is_as_described(subject: Subject, judge: Octokit, source
         f"{REST}/branches/nowhere",
         f"{REST}/branches/main/protection",
         f"{REST}/rules/branches/main",
+        f"{REST}/rulesets/42",
+        f"{REST}/rulesets/7",
+        f"{REST}/commits/{head}/pulls",
         f"{REST}/tags",
         f"{REST}/git/ref/heads/main",
         f"{REST}/git/ref/heads/nowhere",

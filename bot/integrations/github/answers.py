@@ -4,6 +4,7 @@ PyGithub has classes for all of this, but theirs fetch what is missing when it i
 a decision. These are values, and an answer that is not what GitHub documents is found when it is read.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -181,15 +182,18 @@ class Access(Answer):
 
 
 class RequiredCheck(Answer):
-    """A check that a rule asks for."""
+    """A check that a rule asks for. The ids are the App's that it has to come from, where one is named."""
 
     context: str
+    app_id: int | None = None
+    integration_id: int | None = None
 
 
 class Demands(Answer):
     """What a rule asks for; which of these are there depends on its type."""
 
     required_approving_review_count: int = 0
+    dismiss_stale_reviews_on_push: bool = False
     require_code_owner_review: bool = False
     require_last_push_approval: bool = False
     required_review_thread_resolution: bool = False
@@ -201,6 +205,7 @@ class Rule(Answer):
     """One rule of a ruleset that is in force for a branch."""
 
     type: str
+    ruleset_id: int = 0
     parameters: Demands | None = None
 
 
@@ -210,10 +215,27 @@ class Switch(Answer):
     enabled: bool = False
 
 
+class Named(Answer):
+    """A user, a team or an App that may pass by a classic branch protection."""
+
+    login: str = ""
+    slug: str = ""
+
+
+class Allowed(Answer):
+    """Who may pass by a classic branch protection."""
+
+    users: tuple[Named, ...] = ()
+    teams: tuple[Named, ...] = ()
+    apps: tuple[Named, ...] = ()
+
+
 class ProtectedReviews(Answer):
     """The review part of a classic branch protection."""
 
     required_approving_review_count: int = 0
+    dismiss_stale_reviews: bool = False
+    bypass_pull_request_allowances: Allowed | None = None
     require_code_owner_reviews: bool = False
     require_last_push_approval: bool = False
 
@@ -235,6 +257,40 @@ class Protection(Answer):
     required_signatures: Switch = Switch()
     required_linear_history: Switch = Switch()
     lock_branch: Switch = Switch()
+    enforce_admins: Switch = Switch()
+
+
+class Bypasser(Answer):
+    """Who may pass by a ruleset: `actor_type` is `User`, `Team`, `Integration`, `RepositoryRole` or another."""
+
+    actor_id: int | None = None
+    actor_type: str = ""
+
+
+class Ruleset(Answer):
+    """A ruleset. Who may pass by it is told to those who may administer it, whether oneself may to everyone."""
+
+    name: str = ""
+    bypass_actors: tuple[Bypasser, ...] | None = None
+    current_user_can_bypass: str | None = None
+
+
+class Role(Answer):
+    """What the user of a token may do with the repository. Of an App it says nothing."""
+
+    admin: bool = False
+    push: bool = False
+
+
+class RepositoryPage(Answer):
+    """The repository. How it may be merged into is told to those who may push."""
+
+    full_name: str = ""
+    archived: bool = False
+    permissions: Role | None = None
+    merge: bool | None = Field(default=None, alias="allow_merge_commit")
+    squash: bool | None = Field(default=None, alias="allow_squash_merge")
+    rebase: bool | None = Field(default=None, alias="allow_rebase_merge")
 
 
 class ProtectionSummary(Answer):
@@ -259,6 +315,7 @@ class UpdateRule(Answer):
     conversations: bool = Field(default=False, alias="requiresConversationResolution")
     signatures: bool = Field(default=False, alias="requiresSignatures")
     checks: tuple[str | None, ...] | None = Field(default=None, alias="requiredStatusCheckContexts")
+    can_push: bool | None = Field(default=None, alias="viewerCanPush")
 
 
 class _Ref(Answer):
@@ -290,7 +347,7 @@ query ($owner: String!, $name: String!, $ref: String!) {
     ref(qualifiedName: $ref) {
       refUpdateRule {
         requiredApprovingReviewCount requiresCodeOwnerReviews requiresConversationResolution requiresSignatures
-        requiredStatusCheckContexts
+        requiredStatusCheckContexts viewerCanPush
       }
     }
   }
@@ -299,9 +356,13 @@ query ($owner: String!, $name: String!, $ref: String!) {
 
 
 class Installation(Answer):
-    """The installation of a GitHub App."""
+    """The installation of a GitHub App. `repository_selection` is `all` or `selected`."""
 
     id: int
+    app_id: int = 0
+    app_slug: str = ""
+    repository_selection: str = ""
+    permissions: Mapping[str, str] = Field(default_factory=dict)
 
 
 class InstallationToken(Answer):

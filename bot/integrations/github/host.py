@@ -17,6 +17,7 @@ from bot.integrations.github.faults import AnsweredError
 from bot.integrations.github.login import AppKey, Token
 from bot.integrations.github.mergeability import Inspector
 from bot.integrations.github.sources import Sources
+from bot.integrations.github.standing import Standing
 from bot.integrations.github.teams import Teams
 from bot.integrations.github.wants import OURS
 from bot.integrations.github.wire import Wire
@@ -80,6 +81,10 @@ class GitHubHost:
         With a GitHub App this may ask GitHub: Refused (HOST_CREDENTIALS, NOT_CONFIGURED) or Retry.
         """
         return self._credentials.token()
+
+    def standing(self) -> Standing:
+        """What the bot may do here and what protects the branch, for `locktender doctor`."""
+        return Standing(self._wire, self._credentials, self._repository, self._branch)
 
     def ensure_pull_request(self, draft: PullRequestDraft) -> PullRequest:
         """See `ports.CodeHost`. One that was closed or merged is returned as it is, never opened again."""

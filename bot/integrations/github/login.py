@@ -24,6 +24,7 @@ EARLY = 300.0
 """Seconds before its end at which a token is replaced: longer than any one operation, a git push included."""
 
 _JWT_SECONDS = 540  # GitHub takes ten minutes at most, and clocks differ
+_INSTALLATION = "an installation on it"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -113,20 +114,29 @@ class InstallationTokens:
         """Close idle connections."""
         self._wire.close()
 
-    def _fetch(self) -> InstallationToken:
-        need = "an installation on it"
+    def installation(self) -> Installation:
+        """The App's installation on the repository. Refused (HOST_CREDENTIALS, NOT_CONFIGURED) or Retry."""
         try:
-            found = self._wire.get(Installation, f"{self._repository.path}/installation", need=need)
-            path = f"/app/installations/{found.id}/access_tokens"
-            return self._wire.send(InstallationToken, "POST", path, {}, need=need)
+            return self._wire.get(Installation, f"{self._repository.path}/installation", need=_INSTALLATION)
         except AnsweredError as error:
-            raise Refused(
-                ReasonCode.HOST_CREDENTIALS,
-                f"The GitHub App {self._key.app_id} is not installed on `{self._repository}`.",
-                "Ask an owner of the repository to install it there, with contents, pull requests and commit statuses "
-                "to read and write, and members to read.",
-                detail=error.detail,
-            ) from None
+            raise self._missing(error) from None
+
+    def _fetch(self) -> InstallationToken:
+        found = self.installation()
+        try:
+            path = f"/app/installations/{found.id}/access_tokens"
+            return self._wire.send(InstallationToken, "POST", path, {}, need=_INSTALLATION)
+        except AnsweredError as error:
+            raise self._missing(error) from None
+
+    def _missing(self, error: AnsweredError) -> Refused:
+        return Refused(
+            ReasonCode.HOST_CREDENTIALS,
+            f"The GitHub App {self._key.app_id} is not installed on `{self._repository}`.",
+            "Ask an owner of the repository to install it there, with contents, pull requests and commit statuses "
+            "to read and write, and members to read.",
+            detail=error.detail,
+        )
 
 
 class _SignedTokens:

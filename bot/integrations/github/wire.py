@@ -78,6 +78,11 @@ class Wire:
                 raise
             return None
 
+    def scopes(self, path: str, *, need: str) -> tuple[str, ...]:
+        """The scopes of a classic token, which GitHub tells with any answer; empty for other tokens."""
+        headers, _ = self._exchange("GET", path, {}, None, need)
+        return tuple(one.strip() for one in headers.get("x-oauth-scopes", "").split(",") if one.strip())
+
     def send(self, kind: type[T], method: str, path: str, body: Body, *, need: str) -> T:
         """Ask for a change. A Retry may mean that it was made."""
         return self._parse(kind, self._exchange(method, path, {}, body, need)[1])
