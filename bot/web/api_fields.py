@@ -60,7 +60,7 @@ def _said(value: object, most: int) -> str:
 
 def _time(value: object) -> datetime:
     wrong = ValueError("It has to be a time with its zone, as in 2026-01-15T10:30:00Z, or Unix seconds.")
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         if not EARLIEST <= value < LATEST:
             raise wrong
         return datetime.fromtimestamp(value, UTC)
@@ -136,7 +136,7 @@ _ANY, _SOME = f"[^{_BAD}]*", f"[^{_BAD}]*[^{_BAD}\\s][^{_BAD}]*"
 _TIME = {
     "anyOf": [
         {"type": "string", "format": "date-time"},
-        {"type": "integer", "minimum": EARLIEST, "exclusiveMaximum": LATEST},
+        {"type": "number", "minimum": EARLIEST, "exclusiveMaximum": LATEST},
     ],
     "examples": ["2026-01-15T10:30:00Z"],
 }

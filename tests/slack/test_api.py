@@ -132,6 +132,7 @@ TIMES = (
     "2026-01-15 10:30:00+0000",
     "20260115T103000Z",
     1768473000,
+    1768473000.0,
 )
 
 
@@ -144,7 +145,8 @@ async def test_a_time_is_understood_as_pipelines_write_it(api: Api) -> None:
 
 async def test_a_time_that_could_be_another_is_refused(api: Api) -> None:
     token = api.token("records")
-    for sent in ("2026-01-15T10:30:00", "yesterday", "", None, True, 1768473000123, 1.5, []):
+    wrong: list[object] = ["2026-01-15T10:30:00", "yesterday", "", None, True, 1768473000123, 1.5, []]
+    for sent in wrong:
         answer = await api.post("records", RECORD | {"timestamp": sent}, token)
         assert [one["field"] for one in answer.json()["error"]["fields"]] == ["timestamp"], sent
 
