@@ -6,7 +6,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import ack, delivery, push, render
+from benchmarks import ack, delivery, history, push, render
 from benchmarks.table import Row
 
 ALL: dict[str, Callable[[], list[Row]]] = {
@@ -14,6 +14,7 @@ ALL: dict[str, Callable[[], list[Row]]] = {
     "delivery": delivery.rows,
     "ack": ack.rows,
     "render": render.rows,
+    "history": history.rows,
 }
 
 

@@ -5,10 +5,10 @@ people. The plain SQL names the right index, fetches the same columns and knows 
 Run alone: `python -m benchmarks.history [ROWS]`.
 """
 
-import json
+import os
 import random
 import sqlite3
-import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,16 +18,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.table import Row
-from storage import database, marks
-from storage.audit_index import MARK, Progress, add, terms
+from storage import database, ledger
+from storage.audit_index import catch_up
 from storage.canonical import canonical
 from storage.database import Database
 from storage.history import AuditFilter, search
-from storage.models import AuditRow
 from storage.unit_of_work import Store
 
 ROWS = 1_000_000
 ROUNDS = 300
+BULK = 20_000  # rows in one transaction: nobody waits for the write lock here
 BEGAN = datetime(2024, 1, 1, tzinfo=UTC)
 APPS = [f"app-{number:03d}" for number in range(200)]
 ENVIRONMENTS = ["dev", "qa", "staging", "preprod", "production"]
@@ -50,44 +50,39 @@ def rows(count: int = ROWS) -> list[Row]:
     """Every measurement of this module."""
     with tempfile.TemporaryDirectory(prefix="locktender-history-") as folder:
         path = Path(folder) / "locktender.db"
-        store, filled, indexed = _filled(path, count)
+        store, seconds = _filled(path, count)
         try:
             made = [
-                Row(f"index {count:,} rows", indexed, "s", filled * 1000),
+                Row(f"index {count:,} rows, each", seconds / count * 1e6, "us", 1000),
                 *(_question(store, path, one) for one in QUESTIONS),
+                *(_together(store, *one) for one in TOGETHER),
             ]
         finally:
             store.database.close()
-    return made
+        return [*made, *_exports(path, count)]
 
 
-def _filled(path: Path, count: int) -> tuple[Store, float, float]:
+def _filled(path: Path, count: int) -> tuple[Store, float]:
+    """The store, and the seconds that the index took."""
     engine = database.create(database.sqlite_url(path))
     database.upgrade(engine)
     engine.dispose()
-    began = time.perf_counter()
-    with sqlite3.connect(path) as plain:
-        plain.executescript("PRAGMA synchronous=OFF")
-        plain.executemany(
-            "INSERT INTO audit (seq, at, action, team_id, actor, app, environment, deployment_id, reason_code, details,"
-            " leaf, sig) VALUES (?, ?, ?, 'T1', ?, ?, ?, ?, ?, ?, ?, '')",
-            _rows(count),
-        )
+    plain = sqlite3.connect(path)
+    plain.execute("PRAGMA synchronous=OFF")
+    plain.executemany(
+        "INSERT INTO audit (seq, at, action, team_id, actor, app, environment, deployment_id, reason_code, details,"
+        " leaf, sig) VALUES (?, ?, ?, 'T1', ?, ?, ?, ?, ?, ?, ?, '')",
+        _rows(count),
+    )
+    plain.commit()
     plain.close()
-    filled = time.perf_counter() - began
     store = Store(Database(database.sqlite_url(path)))
+    with store.write() as uow:
+        ledger.rebuild(uow.run)
     began = time.perf_counter()
-    last, done = 0, Progress()
-    while last < count:
-        with store.write() as uow:
-            page = uow.session.query(AuditRow).filter(AuditRow.seq > last).order_by(AuditRow.seq).limit(20_000).all()  # type: ignore[arg-type]  # SQLModel's columns are typed as their values
-            found = [terms(one) for one in page]
-            add(uow, found)
-            for one in found:
-                done = done.after(one)
-            marks.set_mark(uow, MARK, done.as_text())
-        last = page[-1].seq
-    return store, filled, time.perf_counter() - began
+    while catch_up(store, BULK):
+        pass
+    return store, time.perf_counter() - began
 
 
 def _rows(count: int) -> Iterator[tuple[object, ...]]:
@@ -154,8 +149,9 @@ QUESTIONS = [
     Question("id:", lambda c: AuditFilter(deployment_id=f"{c.getrandbits(50):010x}"[:10]), _equal("deployment_id")),
     Question(
         "since:",
-        lambda c: AuditFilter(since=BEGAN + timedelta(days=c.randrange(300))),
-        lambda w: ("i.at >= ?", (f"{w.since:%Y-%m-%d %H:%M:%S.%f}",)),
+        lambda c: AuditFilter(since=BEGAN + timedelta(days=c.randrange(1, 300))),
+        lambda w: ("i.seq > (SELECT seq FROM audit_index WHERE at < ? ORDER BY at DESC LIMIT 1)",
+                   (f"{w.since:%Y-%m-%d %H:%M:%S.%f}",)),
     ),
     Question(
         "until:",
@@ -213,18 +209,46 @@ def _question(store: Store, path: Path, one: Question) -> Row:
             raw.append((middle - began) * 1000)
             ours.append((ended - middle) * 1000)
     plain.close()
-    print(
-        json.dumps(
-            {
-                "what": one.name,
-                "p50": statistics.median(ours),
-                "raw50": statistics.median(raw),
-                "p99": _p99(ours),
-                "raw99": _p99(raw),
-            }
-        )
-    )
     return Row(f"/audit history {one.name}: p99", _p99(ours), "ms", 10, "raw SQLite", _p99(raw))
+
+
+def _together(store: Store, name: str, wished: Callable[[random.Random], AuditFilter]) -> Row:
+    """Several filters at once, for which nobody has an index of their own."""
+    chance = random.Random(name)  # noqa: S311 - the same questions in every run
+    times: list[float] = []
+    for number in range(-20, ROUNDS):
+        asked = wished(chance)
+        began = time.perf_counter()
+        with store.read() as uow:
+            search(uow, asked)
+        if number >= 0:
+            times.append((time.perf_counter() - began) * 1000)
+    return Row(f"/audit history {name}: p99", _p99(times), "ms", 50)
+
+
+def _exports(path: Path, count: int) -> list[Row]:
+    """The whole record as a file, by the program itself; its memory beside that of an export of nothing."""
+    small, _ = _export(path, "app:no-such-app")
+    made = []
+    for form in ("jsonl", "csv"):
+        large, seconds = _export(path, form=form)
+        what = f"export {count:,} rows, {form}"
+        made += [
+            Row(f"{what}: each", seconds / count * 1e6, "us", 200),
+            Row(f"{what}: memory", large, "MB", 1.3, "an export of no rows", small),
+        ]
+    return made
+
+
+def _export(path: Path, *filters: str, form: str = "jsonl") -> tuple[float, float]:
+    """Peak memory in megabytes, and seconds."""
+    words = ["-m", "bot.cli", "audit", "export", form, *filters, "--database", str(path), "--out", os.devnull]
+    began = time.perf_counter()
+    child = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    return used.ru_maxrss / 1024, time.perf_counter() - began
 
 
 def _p99(times: list[float]) -> float:

@@ -17,6 +17,8 @@ class Uploads:
 
     def __init__(self, token: str, api_url: str) -> None:
         self._client = WebClient(token, base_url=api_url, timeout=30)
+        # Slack's client posts again by itself when a connection breaks, perhaps after the message was posted: twice.
+        self._client.retry_handlers.clear()
 
     def give(self, user_id: str, path: Path, title: str, words: str) -> None:
         """Say these words to the person, and put the file below them. Called again, it says and gives them again.

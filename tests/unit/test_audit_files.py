@@ -222,7 +222,7 @@ def test_an_order_whose_maker_died_is_made_again_when_its_lease_ends(store: Stor
     orders = Orders(store, tmp_path, desk.give, unsure)
     assert not orders.once()
     with store.write() as uow:
-        order = uow.session.query(Order).one()  # type: ignore[deprecated]  # one look at one row
+        order = uow.session.scalars(select(Order)).one()
         assert order.not_before > uow.now
         order.not_before = uow.now
     assert orders.once()
