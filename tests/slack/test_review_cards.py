@@ -255,8 +255,8 @@ def test_approve_and_reject_are_there_exactly_while_it_can_be_decided(state: Cha
     decidable = [APPROVE, REJECT] if state is ChangeState.OPEN else []
     open_ = {Phase.AWAITING_APPROVAL, Phase.QUEUED}
     for shown in (
-        deployment_card(row(phase, commit_sha=""), commit_link, review=view(state)),
-        set_card(rows(phase, phase, commit_sha=""), commit_link, review=view(state)),
+        deployment_card(row(phase, commit_sha=""), commit_link, review=view(state, token=TOKEN)),
+        set_card(rows(phase, phase, commit_sha=""), commit_link, review=view(state, token=TOKEN)),
     ):
         assert buttons(shown) == decidable + ([CANCEL] if phase in open_ else [])
 
