@@ -3,6 +3,7 @@
 Left out: what becomes of a deployment afterwards (tests/e2e), and bodies that nobody would think of (tests/contract).
 """
 
+import asyncio
 import itertools
 import json
 import shutil
@@ -222,6 +223,17 @@ async def test_a_pipeline_may_look_at_its_own_record_and_at_no_other(api: Api) -
     assert (await api.get(f"records/{seq}", other)).status_code == 403
     assert (await api.get("records/999", other)).status_code == 403, "nor what there is"
     assert (await api.get("records", mine)).status_code == 403
+
+
+async def test_the_same_request_five_times_at_once_is_done_once(both: Api) -> None:
+    token = both.token("records", "images", "deploy:staging")
+    for path, body in SCOPES.items():
+        calls = [both.post(path, body, token, Idempotency_Key="build-412") for _ in range(5)]
+        answers = await asyncio.gather(*calls)
+        assert len({one.text for one in answers}) == 1, path
+        assert answers[0].status_code < 300
+    assert len(deployments(both.store)) == 1
+    assert sorted(actions(both)) == ["deployment:request", "record:deployment", "record:image"]
 
 
 # ---------------------------------------------------------------- images
