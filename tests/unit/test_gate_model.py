@@ -273,6 +273,7 @@ def _play(template: Path, examples: int, steps: int, *phases: Phase) -> None:
     run_state_machine_as_test(machine, settings=how)
 
 
+@pytest.mark.timeout(400)  # twelve seconds of work, on machines that do much else at the same time too
 def test_no_path_goes_round_the_gate_and_none_is_lost(sqlite_template: Path) -> None:
     _play(sqlite_template, examples=12, steps=30)
 
