@@ -176,7 +176,10 @@ class PullState(StrEnum):
 
 @dataclass(frozen=True)
 class PullRequest:
-    """A pull request as the code host tells it now. `merge_sha` and `ended_by` (a login) are empty while it is open."""
+    """A pull request as the code host tells it now. `merge_sha` and `ended_by` (a login) are empty while it is open.
+
+    `author` is the login of who opened it; empty where that account is gone.
+    """
 
     number: int
     url: str
@@ -187,6 +190,7 @@ class PullRequest:
     merge_sha: str = ""
     ended_by: str = ""
     draft: bool = False
+    author: str = ""
 
 
 @dataclass(frozen=True)
@@ -306,6 +310,10 @@ class CodeHost(Protocol):
 
     def pull_request(self, number: int) -> PullRequest:
         """As it is now."""
+        ...
+
+    def pulls_of(self, sha: str) -> tuple[PullRequest, ...]:
+        """Those that brought this commit to the branch, or would: a few at most, oldest first."""
         ...
 
     def ensure_status(self, sha: str, state: StatusState, description: str, url: str = "") -> None:

@@ -106,6 +106,9 @@ class PullRequests:
         self.notice()
         return self._told(self._pull(number))
 
+    def pulls_of(self, sha: str) -> tuple[PullRequest, ...]:
+        return tuple(self._told(one) for one in self.pulls.values() if sha in {one.merge_sha, self.head(one)})
+
     def ensure_status(self, sha: str, state: StatusState, description: str, url: str = "") -> None:
         del description, url
         for one in self.pulls.values():

@@ -39,6 +39,7 @@ _READ = "pull requests to read"
 _WRITE = "pull requests to read and write"
 _STATUSES = "commit statuses to read and write"
 _MOST_COMMITS = 250  # GitHub lists no more commits of a pull request, and does not say so
+_MOST_PULLS = 5  # of one commit
 _CO_AUTHOR = re.compile(r"^co-authored-by:.*<([^<>\s]+)>\s*$", re.IGNORECASE | re.MULTILINE)
 _KEY = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 
@@ -106,6 +107,13 @@ class GitHubHost:
     def pull_request(self, number: int) -> PullRequest:
         """See `ports.CodeHost`."""
         return self._told(self._pull(number))
+
+    def pulls_of(self, sha: str) -> tuple[PullRequest, ...]:
+        """See `ports.CodeHost`. A pull request from a fork counts; the newest commits may not be known for a moment."""
+        path = f"{self._path}/commits/{_checked(sha)}/pulls"
+        found = sorted(one.number for one in self._wire.items(Pull, path, need=_READ) if one.base.ref == self._branch)
+        # One by one: lists leave out who merged it.
+        return tuple(self.pull_request(number) for number in found[:_MOST_PULLS])
 
     def ensure_status(self, sha: str, state: StatusState, description: str, url: str = "") -> None:
         """See `ports.CodeHost`. The description is cut at 140 characters."""
@@ -260,6 +268,7 @@ class GitHubHost:
             merge_sha=pull.merge_commit_sha or "" if state is PullState.MERGED else "",
             ended_by=ended_by,
             draft=pull.draft,
+            author=pull.user.login.lower() if pull.user else "",
         )
 
 
