@@ -1,8 +1,10 @@
 """Does what `/audit export` and `/audit verify` ordered, which takes longer than an answer may: one at a time."""
 
+import json
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from bot.audit_files import Written, write
 from bot.slack.text import escape
 from commands.audit_export import VERIFY, filters_of
 from commands.audit_filter import spoken
+from commands.audit_report import CHART, reported
 from commands.reasons import Fault, ReasonCode
-from commands.requests import ExportForm, typed
+from commands.requests import ExportForm, Report, typed
 from storage import exports
 from storage.exports import MOST_ATTEMPTS, ExportJob
 from storage.models import Target
@@ -55,6 +58,8 @@ class Orders:
         try:
             if job.form == VERIFY:
                 self._verify(job)
+            elif job.form == CHART:
+                self._draw(job)
             else:
                 self._hand_over(job)
         except (
@@ -73,16 +78,36 @@ class Orders:
         return True
 
     def _hand_over(self, job: ExportJob) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         form, filters = ExportForm(job.form), filters_of(job.wanted)
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            path = Path(folder) / f"record.{form}"
+        with self._place() as folder:
+            path = folder / f"record.{form}"
             with path.open("w", encoding="utf-8", newline="") as file:
                 written = write(self._store, form, filters, job.requested_at, file)
             said = spoken(filters)
             title = f"deployment-record-{job.requested_at:%Y%m%d-%H%M%S}.{form}"
             self._give(job.user_id, path, title, escape(_words(written, said, form)))
         log.info("exports.handed_over", export=job.id, rows=written.rows, user=job.user_id)
+
+    def _draw(self, job: ExportJob) -> None:
+        """A picture of a report."""
+        from bot.audit_chart import draw  # Pillow is loaded by who draws, and by nobody else
+
+        wanted = Report(**json.loads(job.wanted))
+        with self._store.read() as uow:
+            found = reported(uow, wanted)
+        of = " in ".join(name for name in (wanted.app, wanted.environment) if name)
+        with self._place() as folder:
+            path = folder / "report.png"
+            path.write_bytes(draw(found, of))
+            said = f"Deployments{f' of {typed(of)}' if of else ''}: the numbers are in the answer to `/audit report`."
+            self._give(job.user_id, path, f"deployments-{job.requested_at:%Y%m%d-%H%M%S}.png", escape(said))
+
+    @contextmanager
+    def _place(self) -> Iterator[Path]:
+        """A folder of its own for one order, gone when that is done."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            yield Path(folder)
 
     def _verify(self, job: ExportJob) -> None:
         """Tell the verdict to whoever asked, once, with the row that records it."""

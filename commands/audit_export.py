@@ -22,7 +22,7 @@ def export(store: Store, facts: Facts, asker: Asker, request: Export) -> Answer:
         audit_policy.may_export(facts, asker)
         audit_filter.wished(request.filters, uow.now, limit=1)  # a time that is none is refused now, not later
         record(uow, asker, request)
-        exports.ask(uow, _order(uow, asker, request.form, json.dumps(asdict(request.filters))))
+        exports.ask(uow, order(uow, asker, request.form, json.dumps(asdict(request.filters))))
         said = audit_filter.spoken(request.filters)
         return Answer(
             ReasonCode.ACCEPTED,
@@ -45,7 +45,7 @@ def verify(store: Store, facts: Facts, asker: Asker, request: Verify) -> Answer:
                 "audit:verify", actor=asker.user_id, team_id=asker.team_id, details={"source": str(asker.source)}
             )
         )
-        exports.ask(uow, _order(uow, asker, VERIFY, "{}"))
+        exports.ask(uow, order(uow, asker, VERIFY, "{}"))
         return Answer(
             ReasonCode.ACCEPTED,
             "The whole record is being verified, against its key and the checkpoints in git.",
@@ -55,7 +55,8 @@ def verify(store: Store, facts: Facts, asker: Asker, request: Verify) -> Answer:
     return answer_once(store, facts, asker, "audit:verify", {}, decide)
 
 
-def _order(uow: UnitOfWork, asker: Asker, form: str, wanted: str) -> models.Export:
+def order(uow: UnitOfWork, asker: Asker, form: str, wanted: str) -> models.Export:
+    """What is to be done for whoever asks; `wanted` is JSON."""
     return models.Export(
         form=form,
         wanted=wanted,

@@ -1,25 +1,30 @@
 """`/audit report [since:30d] [until:…] [app:…] [env:…]`: DORA's four keys and what people waited for, by place."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import func, select
 
 from commands import audit_filter, audit_policy, dora
+from commands.audit_export import order
 from commands.desk import answer_once
 from commands.dora import Numbers, Ran
 from commands.facts import Facts
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Report, Row, typed
 from commands.times import spoken
+from storage import exports
 from storage.models import AuditIndex, Change, Deployment, Kind
 from storage.phases import Phase
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 USUAL = timedelta(days=30)
 MOST_PLACES = 24
+CHART = "chart"
+"""An order for a picture."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -36,7 +41,20 @@ class Reported:
 
 def report(store: Store, facts: Facts, asker: Asker, request: Report) -> Answer:
     """The numbers as an answer. Asking is recorded."""
+    return _answer(store, facts, asker, request, lambda _: "")
 
+
+def report_with_chart(store: Store, facts: Facts, asker: Asker, request: Report) -> Answer:
+    """As `report`, with an order for a picture of it."""
+
+    def ordered(uow: UnitOfWork) -> str:
+        exports.ask(uow, order(uow, asker, CHART, json.dumps(asdict(request))))
+        return "A picture of it comes to you in a direct message."
+
+    return _answer(store, facts, asker, request, ordered)
+
+
+def _answer(store: Store, facts: Facts, asker: Asker, request: Report, ordered: Callable[[UnitOfWork], str]) -> Answer:
     def decide(uow: UnitOfWork) -> Answer:
         audit_policy.may_read(facts, asker)
         found = reported(uow, request)
@@ -55,10 +73,11 @@ def report(store: Store, facts: Facts, asker: Asker, request: Report) -> Answer:
         rows += [_row(f"All of {typed(name)}", numbers) for name, numbers in found.environments]
         rows += [_row(f"{typed(app)} in {typed(name)}", one) for (app, name), one in found.places[:MOST_PLACES]]
         left = len(found.places) - MOST_PLACES
+        more = f"{left} more places: name an app or an environment." if left > 0 else ""
         return Answer(
             ReasonCode.ANSWERED,
             f"How often, how fast, how well ({span}). Times are medians; bars are weeks.",
-            f"{left} more places: name an app or an environment." if left > 0 else "",
+            f"{more} {ordered(uow)}".strip(),
             rows=tuple(rows),
         )
 

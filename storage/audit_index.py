@@ -7,6 +7,7 @@ the mark are looked through one by one (storage.history), so a search never wait
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -148,6 +149,13 @@ def catch_up(store: Store, limit: int = BATCH) -> int:
             return 0
     with store.write() as uow:
         return extend(uow, limit)
+
+
+def keep_up(store: Store, seconds: float = 0.8) -> None:
+    """For a job that comes every second: index what is new, in small transactions, for at most so long."""
+    until = time.monotonic() + seconds
+    while catch_up(store) == BATCH and time.monotonic() < until:
+        pass
 
 
 def extend(uow: UnitOfWork, limit: int) -> int:
