@@ -417,6 +417,16 @@ async def test_a_hold_refuses_automation_and_the_same_key_may_ask_again_when_it_
     assert (await both.post("deployments", body, token)).status_code == 202
 
 
+async def test_what_was_refused_for_what_git_said_may_be_asked_again_under_its_key(api: Api) -> None:
+    token = api.token("deploy:staging")
+    api.knows = facts(images={"staging": "1.4.2"})
+    for _ in range(2):
+        refused = await api.post("deployments", DEPLOY, token, Idempotency_Key="b1")
+        assert refused.json()["error"]["code"] == "already_live"
+    api.knows = facts(images={"staging": "1.4.1"})
+    assert (await api.post("deployments", DEPLOY, token, Idempotency_Key="b1")).status_code == 202
+
+
 async def test_what_is_locked_waits(api: Api) -> None:
     with api.store.write() as uow:
         uow.session.add(Lock(kind=LockKind.LOCK, app=APP, environment="staging", owner="U0BOB", at=uow.now))
