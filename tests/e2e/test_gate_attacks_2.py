@@ -92,6 +92,7 @@ def test_a_merge_by_hand_of_something_else_than_was_approved_is_not_rolled_out(w
     assert world.running_image("handother") == before
 
 
+@pytest.mark.slow
 def test_a_merge_by_hand_after_the_approval_is_void_is_one_without_approval(world: Arena) -> None:
     row = world.ask("handvoid")
     card = world.card(row)
@@ -222,6 +223,7 @@ def test_a_pull_request_that_was_opened_without_an_answer_is_found(world: Arena)
     world.merged_once(row, RELEASE_MANAGER.id)
 
 
+@pytest.mark.slow
 def test_a_status_that_was_set_without_an_answer_is_found(world: Arena) -> None:
     lost = world.trouble("POST", r"/statuses/", Misbehaviour.DROP_AFTER, times=2)
     row = world.ask("status")
@@ -231,7 +233,9 @@ def test_a_status_that_was_set_without_an_answer_is_found(world: Arena) -> None:
     assert world.status(row) == "success"
 
 
-@pytest.mark.parametrize("kind", [Misbehaviour.DROP_AFTER, Misbehaviour.FAIL_AFTER])
+@pytest.mark.parametrize(
+    "kind", [Misbehaviour.DROP_AFTER, pytest.param(Misbehaviour.FAIL_AFTER, marks=pytest.mark.slow)]
+)
 def test_a_merge_that_happened_without_an_answer_is_found(world: Arena, kind: Misbehaviour) -> None:
     row = world.ask("merge", {Misbehaviour.DROP_AFTER: "1.4.1"}.get(kind, "1.4.2"))
     lost = world.trouble("PUT", r"/merge$", kind, status=502)
@@ -253,8 +257,8 @@ def test_a_secondary_limit_during_the_merge_is_waited_out(world: Arena) -> None:
     ("status", "words", "version"),
     [
         (405, "Base branch was modified. Review and try the merge again.", "1.4.1"),
-        (409, "Head branch was modified. Review and try the merge again.", "1.4.2"),
-        (405, "Pull Request is not mergeable", "1.4.3"),
+        pytest.param(409, "Head branch was modified. Review and try the merge again.", "1.4.2", marks=pytest.mark.slow),
+        pytest.param(405, "Pull Request is not mergeable", "1.4.3", marks=pytest.mark.slow),
     ],
 )
 def test_a_merge_that_meets_a_race_is_tried_again(world: Arena, status: int, words: str, version: str) -> None:
