@@ -24,6 +24,8 @@ SCOPES_OF_METHODS: dict[str, frozenset[str]] = {
     "conversations_history": frozenset({"channels:history", "groups:history"}),
     "conversations_replies": frozenset({"channels:history", "groups:history"}),
     "conversations_info": frozenset({"channels:read", "groups:read"}),
+    "files_getUploadURLExternal": frozenset({"files:write"}),
+    "files_completeUploadExternal": frozenset({"files:write"}),
     "users_info": frozenset({"users:read", "users:read.email"}),
     "usergroups_users_list": frozenset({"usergroups:read"}),
     "views_open": frozenset(),
