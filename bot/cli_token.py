@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.record import signer
 from bot.settings import SettingsError, load
 from bot.slack.text import plain
 from commands import tokens
 from commands.reasons import Refused
-from storage import database
+from storage import database, ledger_keys
 from storage.database import Database
+from storage.keys import KeyFileError
 from storage.unit_of_work import Store
 
 REFUSED, USAGE, COULD_NOT_TELL = 1, 2, 3
@@ -93,12 +95,17 @@ def _store() -> Iterator[Store]:
             elif not database.is_current(opened.engine):
                 errors.print("The database's schema is not this version's: run `locktender db upgrade` first.")
                 raise typer.Exit(COULD_NOT_TELL)
-            yield Store(opened)
+            store = Store(opened, signer=signer(settings, settings.infra_repo_url))
+            ledger_keys.introduce(store)  # this may be the first row of the record
+            yield store
         finally:
             opened.close()
     except Refused as fault:
         errors.print(f"[red]Refused.[/] {escape(plain(f'{fault.what} {fault.next_step}'))}")
         raise typer.Exit(REFUSED) from None
+    except KeyFileError as error:
+        errors.print(escape(str(error)))
+        raise typer.Exit(COULD_NOT_TELL) from None
     except (SQLAlchemyError, OSError) as error:
         errors.print(
             f"[red]The database cannot be used ({type(error).__name__}).[/] Look at DATABASE_URL and its server."

@@ -22,7 +22,7 @@ from tests.slack.api_rig import IMAGE, RECORD, Api, serve
 schemathesis = pytest.importorskip("schemathesis", reason="the package schemathesis is not installed")
 checks = pytest.importorskip("schemathesis.checks")
 
-EXAMPLES = 25
+FEW, MANY = 10, pytest.param(200, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +70,14 @@ def test_every_operation_is_tried(served: Any) -> None:
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 @pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
-def test_every_answer_is_as_described(served: Any, method: str, path: str, mode: str) -> None:
+@pytest.mark.parametrize("examples", [FEW, MANY])
+def test_every_answer_is_as_described(served: Any, method: str, path: str, mode: str, examples: int) -> None:
     """No 500, no status and no shape that the description does not have, and nothing without a token."""
     operation = served[path][method]
     left_out = [checks.positive_data_acceptance] if path in NOT_ALL_THERE else []
 
     @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode[mode]))
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     def answered(case: Any) -> None:
         case.call_and_validate(excluded_checks=left_out, headers=served.config.headers)
 

@@ -10,6 +10,7 @@ from commands import tokens
 from commands.tokens import BadToken, Bearer
 from storage.database import Database, sqlite_url
 from storage.unit_of_work import Store
+from tests.rows import audit_rows
 
 
 @pytest.fixture
@@ -49,6 +50,18 @@ def test_a_token_is_printed_as_the_last_word_and_never_again(home: Path) -> None
     assert "deploy:staging" in shown.stdout
     assert token not in shown.output
     assert token.encode() not in (home / "locktender.db").read_bytes()
+
+
+def test_what_is_recorded_is_signed_and_proven(home: Path) -> None:
+    run("create", "ci", "--scope", "records")
+    run("revoke", "ci")
+    database = Database(sqlite_url(home / "locktender.db"))
+    rows = audit_rows(Store(database))
+    database.close()
+    assert [row.action for row in rows] == ["audit:key", "token:create", "token:revoke"]
+    assert all(row.sig for row in rows)
+    verdict = CliRunner().invoke(cli.app, ["audit", "verify"])
+    assert verdict.exit_code == 0, verdict.output
 
 
 def test_a_revoked_token_is_shown_as_such(home: Path) -> None:
