@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bot import cli_export, cli_token
+from bot import cli_backup, cli_export, cli_token
 from bot.cli_audit import app as audit_app
-from bot.settings import Settings, SettingsError, forget_secrets, load
+from bot.settings import RecordPlaces, Settings, SettingsError, forget_secrets, load
 from storage import database
 
 REFUSED, USAGE, COULD_NOT_TELL = 1, 2, 3
@@ -27,6 +27,7 @@ app.add_typer(database_app, name="db")
 audit_app.add_typer(cli_export.app)
 app.add_typer(audit_app, name="audit")
 app.add_typer(cli_token.app, name="token")
+app.command("backup")(cli_backup.backup)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 console = Console(highlight=False, soft_wrap=True)
 
@@ -76,10 +77,16 @@ def demo(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    backup: Annotated[
+        Path | None, typer.Option(help="A restore drill of this backup, and nothing else: it needs no settings.")
+    ] = None,
+) -> None:
     """Look at everything the bot needs, and say what is missing and what is in effect."""
-    from bot.doctor import examine
+    from bot.doctor import drill, examine
 
+    if backup is not None:
+        raise typer.Exit(drill(RecordPlaces.load(), backup, console))
     raise typer.Exit(examine(_settings(), console))
 
 

@@ -11,14 +11,14 @@ from rich.markup import escape
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot import doctor_github, doctor_registry
+from bot import doctor_backup, doctor_github, doctor_registry
 from bot.doctor_finding import Finding, Verdict, guarded
 from bot.integrations.cluster import KubernetesCluster
 from bot.integrations.infra_repo import GitInfraRepo
 from bot.integrations.jenkins.pipeline import JenkinsPipeline
 from bot.integrations.kustomize.command import find_command
 from bot.integrations.kustomize.edit import overlay_file
-from bot.settings import Settings
+from bot.settings import RecordPlaces, Settings
 from bot.slack.manifest import SCOPES
 from commands.catalogue import Catalogue, ReconcilerKind, RolloutWatch
 from commands.catalogue_faults import Faults
@@ -29,16 +29,13 @@ from commands.reasons import Fault
 
 def examine(settings: Settings, console: Console) -> int:
     """Print every finding, then every default that is in effect. 0 when nothing is bad, else 1."""
-    worst = Verdict.GOOD
+    is_bad = False
     known: Catalogue | None = None
 
     def say(finding: Finding) -> None:
-        nonlocal worst
-        worst = Verdict.BAD if Verdict.BAD in {worst, finding.verdict} else finding.verdict
-        colour = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}[finding.verdict]
-        console.print(f"[{colour}]{finding.verdict}[/] {escape(finding.what)}")
-        if finding.next_step:
-            console.print(f"    {escape(finding.next_step)}")
+        nonlocal is_bad
+        is_bad = is_bad or finding.verdict is Verdict.BAD
+        _print(console, finding)
 
     say(guarded(_kustomize))
     for finding in asyncio.run(_slack(settings)):
@@ -52,7 +49,23 @@ def examine(settings: Settings, console: Console) -> int:
         console.print("\nIn effect:")
         for line in known.explain():
             console.print(f"  {escape(line)}")
-    return 1 if worst is Verdict.BAD else 0
+    return int(is_bad)
+
+
+def drill(places: RecordPlaces, backup: Path, console: Console) -> int:
+    """Print what a restore of this backup would come to. 0 when nothing is bad, else 1."""
+    is_bad = False
+    for finding in doctor_backup.look(places, backup):
+        is_bad = is_bad or finding.verdict is Verdict.BAD
+        _print(console, finding)
+    return int(is_bad)
+
+
+def _print(console: Console, finding: Finding) -> None:
+    colour = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}[finding.verdict]
+    console.print(f"[{colour}]{finding.verdict}[/] {escape(finding.what)}")
+    if finding.next_step:
+        console.print(f"    {escape(finding.next_step)}")
 
 
 def _kustomize() -> str:
