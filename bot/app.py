@@ -3,21 +3,20 @@
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import structlog
 import uvicorn
 from prometheus_client import REGISTRY
+from slack_bolt.async_app import AsyncApp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot import logs
+from bot import logs, record
+from bot.assembly import code_host, executor
 from bot.delivery import Delivery
 from bot.desk import Desk
 from bot.engine import Engine
@@ -28,8 +27,6 @@ from bot.gate.merges import Merges
 from bot.gate.proposals import Proposals
 from bot.gate.visits import Outside, Visits
 from bot.integrations.cluster import KubernetesCluster
-from bot.integrations.github.host import GitHubHost
-from bot.integrations.github.login import AppKey, Token
 from bot.integrations.github.webhooks import Happened
 from bot.integrations.github.webhooks import Kind as HookKind
 from bot.integrations.health import HealthProbe
@@ -40,10 +37,12 @@ from bot.integrations.registry import Endpoint, RegistryClient
 from bot.links import commit_link
 from bot.metrics import StoreCollector
 from bot.outside import ExternalChanges
+from bot.recordkeeping import Recordkeeping
 from bot.schedule import Schedule
 from bot.serving import Server, StartError, listen
 from bot.settings import Settings
 from bot.slack.decisions import Decisions
+from bot.slack.image_clicks import ImageClicks
 from bot.slack.listeners import BotIdentity, Listeners, build_app
 from bot.slack.outbox import Outbox
 from bot.slack.outbox_rows import OutboxRows
@@ -52,8 +51,10 @@ from bot.slack.socket import SocketConnection
 from bot.slack.socket_bolt import bolt_dispatch
 from bot.snapshot import Snapshots
 from bot.steps.base import Reached, World, nothing
+from bot.web import api, webhooks
 from bot.web import app as web
-from bot.web import webhooks
+from bot.web.api_parts import Parts
+from bot.web.api_views import Places
 from bot.writing import Writing
 from commands.blocked import may_start, refresh_blocked
 from commands.catalogue import App, Catalogue
@@ -63,6 +64,7 @@ from commands.ports import CommitAuthor, Registry
 from commands.reasons import Fault
 from storage import database
 from storage.database import Database
+from storage.keys import KeyFileError
 from storage.unit_of_work import AuditEntry, Store
 
 COMMITTER = CommitAuthor("Locktender", "locktender@localhost")
@@ -77,8 +79,7 @@ class Program:
     def __init__(self, settings: Settings, *, reached: Reached = nothing) -> None:
         self.settings = settings
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.store = Store(Database(settings.database))
-        self.host = _code_host(settings)
+        self.host = code_host(settings)
         self.infra = GitInfraRepo(
             settings.infra_repo_url,
             settings.infra_repo_branch,
@@ -87,6 +88,8 @@ class Program:
             # A GitHub App's tokens live for an hour: each push asks for the one of now.
             token=self.host.token if self.host and settings.github_app_id else settings.github_token.get_secret_value(),
         )
+        signer = record.signer(settings, self.infra.address)
+        self.store = Store(Database(settings.database), signer=signer)
         token = settings.slack_bot_token.get_secret_value()
         self.people = SlackPeople(token, settings.slack_api_url)
         self.slack = AsyncWebClient(token, base_url=settings.slack_api_url, timeout=10)
@@ -105,7 +108,7 @@ class Program:
             self.store,
             settings.home,
             settings.database,
-            executor=_executor(),
+            executor=executor(),
             capacity=settings.capacity,
             may_start=lambda uow: may_start(uow, self.factbook.facts()),
         )
@@ -113,7 +116,8 @@ class Program:
         self.factbook = Factbook(self.store, self.infra, self.people, Snapshots(), host=self.host)
         self._registries: dict[tuple[str, str], RegistryClient] = {}
         renderer = KustomizeRenderer()
-        writing = Writing(self.infra, renderer, self.people, self._registry, self.factbook.head)
+        self.record = Recordkeeping(self.store, self.infra, settings, signer, self.factbook.facts)
+        writing = Writing(self.infra, renderer, self.people, self._registry, self.factbook.head, self.record.trailer)
         effects = Effects(renderer)
         self.external = ExternalChanges(self.store, self.infra, effects, self.factbook.facts)
         self.gatekeeper: Gatekeeper | None = None
@@ -129,6 +133,7 @@ class Program:
                 changed=self.outbox.poke,
                 ready=self.engine.poke,
                 read_rules=self.factbook.read_rules,
+                checkpoint=self.record.trailer,
             )
             self.gatekeeper = Gatekeeper(self.store, Visits(self.store, outside))
             merges = Merges(self.store, outside)
@@ -165,8 +170,7 @@ class Program:
                 await asyncio.to_thread(self.gatekeeper.reclaim)
             self.gatekeeper.start()
         self.outbox.start()
-        decisions = Decisions(self.listeners, self.store, self.slack)
-        bolt = build_app(self.listeners, identity, self.slack, decisions.register)
+        bolt = build_app(self.listeners, identity, self.slack, self._register)
         if self.settings.socket_mode:
             app_token = self.settings.slack_app_token.get_secret_value()
             self.socket = SocketConnection(app_token, self.settings.slack_api_url, bolt_dispatch(bolt))
@@ -174,7 +178,9 @@ class Program:
         self._plan()
         await asyncio.to_thread(self._record, "bot:start")
         secret = self.settings.slack_signing_secret.get_secret_value()
-        app = web.create(bolt, secret, self.troubles, self._webhooks())
+        places = Places(commit_link(self.settings), self.settings.public_url)
+        asked = api.create(Parts(self.store, self.factbook.facts, self._recorded, places))
+        app = web.create(bolt, secret, self.troubles, self._webhooks(), asked)
         REGISTRY.register(StoreCollector(self.store, lambda: self.engine.running))
         self.ready = True
         config = uvicorn.Config(
@@ -272,6 +278,7 @@ class Program:
     def _plan(self) -> None:
         seconds = self.settings.poll_seconds
         self.schedule.every("infra-repo", timedelta(seconds=seconds), self._look_at_git)
+        self.record.plan(self.schedule)
         self.schedule.every("waiting", timedelta(seconds=1), self._look_at_waiting)
         self.schedule.every("debts", timedelta(minutes=1), self._nag)
         self.schedule.every("deliveries", timedelta(hours=1), self._forget)
@@ -291,6 +298,11 @@ class Program:
         self.factbook.pushed(commit)
         if self.gatekeeper is not None:
             self.gatekeeper.hurry()
+
+    def _register(self, app: AsyncApp) -> None:
+        """Listeners of their own, before those that take everything else."""
+        Decisions(self.listeners, self.store, self.slack).register(app)
+        ImageClicks(self.listeners).register(app)
 
     def _webhooks(self) -> web.Endpoint | None:
         secret = self.settings.github_webhook_secret.get_secret_value()
@@ -352,22 +364,6 @@ class Program:
         return self._registries[key]
 
 
-def _code_host(settings: Settings) -> GitHubHost | None:
-    if not settings.code_host:
-        return None
-    login: Token | AppKey = (
-        AppKey(settings.github_app_id, Path(settings.github_app_key))
-        if settings.github_app_id
-        else Token(settings.github_token.get_secret_value())
-    )
-    return GitHubHost(
-        settings.github_repository,
-        api_url=settings.github_api_url,
-        login=login,
-        branch=settings.infra_repo_branch,
-    )
-
-
 async def run(settings: Settings, *, reached: Reached = nothing) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError when the program cannot start."""
     logs.configure(settings.log_level)
@@ -379,6 +375,8 @@ async def run(settings: Settings, *, reached: Reached = nothing) -> None:
         program = Program(settings, reached=reached)
     except Fault as fault:
         raise StartError(f"{fault.what} {fault.next_step}") from fault
+    except KeyFileError as error:
+        raise StartError(str(error)) from error
     # Before anything starts, so that from its first instant it is stopped in order.
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, program.asked_to_stop.set)
@@ -395,8 +393,3 @@ async def run(settings: Settings, *, reached: Reached = nothing) -> None:
         stopping.cancel()
         await program.stop()
     log.info("app.stopped")
-
-
-def _executor() -> str:
-    """A name of this process's own: a replica that comes back must not take over a living one's work by name."""
-    return f"{socket.gethostname()}-{uuid4().hex[:8]}"

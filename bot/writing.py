@@ -87,12 +87,14 @@ class Writing:
         people: People,
         registry: Callable[[Catalogue, App], Registry | None],
         head: Callable[[], str],
+        checkpoint: Callable[[], tuple[tuple[str, str], ...]] = tuple,
     ) -> None:
         self._infra = infra
         self._renderer = renderer
         self._people = people
         self._registry = registry
         self._head = head
+        self._checkpoint = checkpoint
         self._contents = Contents(infra)
 
     def plan(
@@ -184,7 +186,7 @@ class Writing:
             deployment_id=row.id,
             subject=subject(row),
             author=author,
-            trailers=trailers((row,)),
+            trailers=trailers((row,), self._checkpoint()),
             body=row.reason,
         )
 

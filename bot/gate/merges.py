@@ -128,7 +128,7 @@ class Merges:
             change.pr_number or 0,
             change.head_sha,
             title(change, rows),
-            merge_message(change, rows, approved_by),
+            merge_message(change, rows, approved_by, self._out.checkpoint()),
         )
         try:
             return self._out.host.ensure_merged(request)

@@ -57,12 +57,17 @@ def body(
     return "\n".join([*lines, "", "### Rendered difference", *_difference(effect, room), "", foot])
 
 
-def merge_message(change: Change, rows: Sequence[Deployment], approved_by: Sequence[str]) -> str:
+def merge_message(
+    change: Change,
+    rows: Sequence[Deployment],
+    approved_by: Sequence[str],
+    anchors: Sequence[tuple[str, str]] = (),
+) -> str:
     """The merge commit's body: the trailers that say who asked, who approved and which deployments it is."""
     more = tuple(("Approved-by", who) for who in approved_by)
     if change.break_glass:
         more = (*more, ("Break-glass", "a second person has to review this change afterwards"))
-    pairs = trailers(rows, (*more, ("Change-Id", change.id)))
+    pairs = trailers(rows, (*more, ("Change-Id", change.id), *anchors))
     lines = [f"{key}: {' '.join(value.split())}" for key, value in pairs]
     return "\n".join(lines)
 

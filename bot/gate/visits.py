@@ -69,6 +69,8 @@ class Outside:
     """Told when a deployment may start."""
     read_rules: Callable[[str], None]
     """Have `facts` go by the rules that are in git at this fetched head."""
+    checkpoint: Callable[[], tuple[tuple[str, str], ...]] = tuple
+    """The trailers that anchor the record in a commit."""
 
 
 class Visits:
