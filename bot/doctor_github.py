@@ -132,7 +132,7 @@ def say_guard(guard: Guard, rights: Rights, branch: str, reviewed: list[str], co
         yield from _pushes(guard, branch, reviewed, commits)
         yield from _approval(guard, rights, branch, reviewed)
         yield from _reviews(guard, branch)
-    yield from _bypass(guard, branch, commits, is_needed=bool(reviewed))
+    yield from _bypass(guard, rights, branch, commits, is_needed=bool(reviewed))
     unseen = [what for what, seen in _facts(guard) if seen is None] if reviewed else []
     if unseen:
         yield warning(
@@ -147,7 +147,7 @@ def _facts(guard: Guard) -> tuple[tuple[str, object], ...]:
         (f"whether `{OURS}` is required", guard.approval),
         ("whether stale reviews are dismissed", guard.dismisses_stale),
         ("whether the last push needs somebody else's approval", guard.last_push),
-        ("who may bypass the rules", guard.others_bypass),
+        ("who may bypass the rules", guard.bypassers),
     )
 
 
@@ -204,10 +204,12 @@ def _reviews(guard: Guard, branch: str) -> Iterator[Finding]:
         yield good("stale reviews are dismissed, and the last push needs somebody else's approval")
 
 
-def _bypass(guard: Guard, branch: str, commits: list[str], *, is_needed: bool) -> Iterator[Finding]:
-    if guard.others_bypass and is_needed:
+def _bypass(guard: Guard, rights: Rights, branch: str, commits: list[str], *, is_needed: bool) -> Iterator[Finding]:
+    mine = {rights.login, rights.login.removesuffix("[bot]"), f"Integration {rights.app_id}"}
+    others = [one for one in guard.bypassers or () if one not in mine]
+    if others and is_needed:
         yield warning(
-            f"The rules of `{branch}` do not hold for {_listed(list(guard.others_bypass))}.",
+            f"The rules of `{branch}` do not hold for {_listed(others)}.",
             f"Empty the bypass list in {_RULES}: `/deploy … --break-glass` is the way that leaves a record.",
         )
     if commits and guard.pull_request and guard.bot_bypasses is False:

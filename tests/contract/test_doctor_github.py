@@ -271,7 +271,7 @@ def test_behind_a_gateway_without_graphql_a_classic_protection_is_unknown_not_mi
 
 def test_an_administrator_sees_who_may_bypass(rig: DoctorRig) -> None:
     rig.github.user(BOT, role=Role.ADMIN)
-    rig.github.protect(Rules(1, checks=(OURS,), bypass=("mallory",), enforce_admins=False))
+    rig.github.protect(Rules(1, checks=(OURS,), bypass=("mallory", BOT), enforce_admins=False))
     found = rig.look(GITHUB_TOKEN=TOKEN)
     assert "do not hold for mallory and administrators" in words(found, Verdict.WARNING)
     assert "Reviews stay" in words(found, Verdict.WARNING)

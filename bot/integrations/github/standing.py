@@ -65,7 +65,7 @@ class Guard:
     """What the branch asks of whoever changes it, by rulesets and branch protection together.
 
     None: GitHub does not show it to the bot. `approval_from` is the App that our status has to come from, None when
-    anyone who may write can set it. `others_bypass` names who may pass by the rules, the bot left out.
+    anyone who may write can set it. `bypassers` names who may pass by the rules, the bot among them where it may.
     """
 
     pull_request: bool | None = False
@@ -74,7 +74,7 @@ class Guard:
     approval: bool | None = False
     approval_from: int | None = None
     bot_bypasses: bool | None = False
-    others_bypass: tuple[str, ...] | None = ()
+    bypassers: tuple[str, ...] | None = ()
 
 
 _UNSEEN = Guard(None, None, None, None, None, None, None)
@@ -158,11 +158,11 @@ class Standing:
             approval=any(one.context == OURS for one in checks),
             approval_from=_source(checks),
             bot_bypasses=bot,
-            others_bypass=others,
+            bypassers=others,
         )
 
     def _bypass(self, rulesets: set[int]) -> tuple[bool | None, tuple[str, ...] | None]:
-        """Whether the bot may pass by one of them, and who else may."""
+        """Whether the bot may pass by one of them, and who may."""
         bot: bool | None = False
         others: tuple[str, ...] | None = ()
         for number in sorted(rulesets):
@@ -194,7 +194,7 @@ class Standing:
             approval=ours,
             approval_from=_source(checks),
             bot_bypasses=bypasses,
-            others_bypass=(*_allowed(reviews), *(() if protection.enforce_admins.enabled else ("administrators",))),
+            bypassers=(*_allowed(reviews), *(() if protection.enforce_admins.enabled else ("administrators",))),
         )
 
     def _update_rule(self) -> UpdateRule | None:
@@ -231,7 +231,7 @@ def _either(one: bool | None, other: bool | None) -> bool | None:  # noqa: FBT00
 
 def _together(one: Guard, other: Guard) -> Guard:
     """What is in force when both are. A way past one of them is told even where the other stands."""
-    unseen = one.others_bypass is None or other.others_bypass is None
+    unseen = one.bypassers is None or other.bypassers is None
     return Guard(
         pull_request=_either(one.pull_request, other.pull_request),
         dismisses_stale=_either(one.dismisses_stale, other.dismisses_stale),
@@ -239,5 +239,5 @@ def _together(one: Guard, other: Guard) -> Guard:
         approval=_either(one.approval, other.approval),
         approval_from=one.approval_from or other.approval_from,
         bot_bypasses=_either(one.bot_bypasses, other.bot_bypasses),
-        others_bypass=None if unseen else (*(one.others_bypass or ()), *(other.others_bypass or ())),
+        bypassers=None if unseen else (*(one.bypassers or ()), *(other.bypassers or ())),
     )
