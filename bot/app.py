@@ -119,7 +119,7 @@ class Program:
         self.record = Recordkeeping(self.store, self.infra, settings, signer, self.factbook.facts)
         writing = Writing(self.infra, renderer, self.people, self._registry, self.factbook.head, self.record.trailer)
         effects = Effects(renderer)
-        self.external = ExternalChanges(self.store, self.infra, effects, self.factbook.facts)
+        self.external = ExternalChanges(self.store, self.infra, effects, self.factbook.facts, host=self.host)
         self.gatekeeper: Gatekeeper | None = None
         merges: Merges | None = None
         if self.host is not None:
