@@ -193,13 +193,43 @@ def test_a_search_finds_exactly_what_a_scan_finds(store: Store, wished: AuditFil
 
 def test_a_word_is_found_where_a_scan_finds_it(store: Store) -> None:
     filled(store, 60)
-    caught_up(store)
     rows = audit_rows(store)
-    for word in WORDS:
-        wished = AuditFilter(words=(word,), limit=60)
-        with store.read() as uow:
-            found = [row.seq for row in audit_history(uow, wished)]
-        assert found == [row.seq for row in reversed(rows) if is_wished(row, wished)], word
+    for batch in (1, 60):  # first nearly all rows are behind the index, then none
+        catch_up(store, batch)
+        for word in WORDS:
+            wished = AuditFilter(words=(word,), limit=60)
+            with store.read() as uow:
+                found = [row.seq for row in audit_history(uow, wished)]
+            assert found == [row.seq for row in reversed(rows) if is_wished(row, wished)], (word, batch)
+
+
+def test_a_time_is_found_also_where_the_clock_went_back(database_url: str) -> None:
+    hours = iter([10, 12, 9, 11, 11, 8, 13, 12])
+    times: list[datetime] = []
+
+    def clock() -> datetime:
+        times.append(datetime(2026, 3, 1, next(hours), tzinfo=UTC))
+        return times[-1]
+
+    store = Store(Database(database_url), clock)
+    for _ in range(8):
+        with store.write() as uow:
+            uow.audit(AuditEntry("test:write"))
+    written, here = tuple(times), Store(store.database)
+    caught_up(here)
+    moments = [None, *(datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in range(7, 15))]
+    for since in moments:
+        for until in moments:
+            wished = AuditFilter(since=since, until=until)
+            with here.read() as uow:
+                found = {row.seq for row in audit_history(uow, wished)}
+            within = {
+                seq
+                for seq, at in enumerate(written, 1)
+                if (since is None or at >= since) and (until is None or at < until)
+            }
+            assert found == within, (since, until)
+    store.database.close()
 
 
 def test_rows_that_the_index_has_not_got_to_are_found_too(store: Store) -> None:
