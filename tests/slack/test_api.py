@@ -598,7 +598,8 @@ async def test_whatever_a_field_holds_is_recorded_or_refused_and_never_breaks(ap
 
 
 async def test_what_is_not_there_is_told_in_the_same_shape(api: Api) -> None:
-    for method, path, status in (("GET", "nothing", 404), ("DELETE", "records", 405), ("POST", "records/1", 405)):
+    calls = (("GET", "nothing", 404), ("GET", "a%0Ab/c", 404), ("DELETE", "records", 405), ("POST", "records/1", 405))
+    for method, path, status in calls:
         answer = await api.client.request(method, f"/api/v1/{path}")
         assert answer.status_code == status
         assert set(answer.json()["error"]) == {"code", "what", "nextStep"}
