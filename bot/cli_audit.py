@@ -178,9 +178,10 @@ def _print(verdict: Verdict, sources: record.Sources) -> None:
 def _bar() -> Iterator[record.Counted]:
     """Shows how far it is, on a terminal."""
     columns = (TextColumn("Rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    # No thread of its own: processes can be forked only where there is one thread.
+    with Progress(*columns, console=errors, transient=True, auto_refresh=False, disable=not errors.is_terminal) as bar:
         task = bar.add_task("rows", total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole, refresh=True)
 
 
 @contextmanager

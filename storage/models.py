@@ -379,6 +379,7 @@ class LedgerNode(SQLModel, table=True):
     """
 
     __tablename__ = "ledger_nodes"
+    __table_args__ = {"sqlite_with_rowid": False}
 
     level: int = Field(primary_key=True)
     idx: int = Field(primary_key=True)
@@ -452,7 +453,7 @@ class Export(SQLModel, table=True):
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
-    form: str  # csv | jsonl | verify
+    form: str  # csv | jsonl | chart | verify
     wanted: str = Field(default="{}", sa_type=Text)  # JSON: the filters
     team_id: str = ""
     user_id: str

@@ -1,4 +1,4 @@
-"""Proofs from the stored tree, that anybody can check with `merkle` (or any tool that knows RFC 6962) and a checkpoint."""
+"""Proofs from the stored tree: with a checkpoint, anybody can check them who knows RFC 6962 (`merkle`, for one)."""
 
 from dataclasses import dataclass
 from typing import Any, cast

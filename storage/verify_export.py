@@ -15,16 +15,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from storage.canonical import canonical
-from storage.merkle import leaf_of, verify_inclusion
+from storage.merkle import verify_inclusion
 from storage.signing import NotSignedTextError, SignedHead
 from storage.verdict import Anchor, Finding, Kind, State, Trust, Verdict, finding
 from storage.verify import Progress, verify
-from storage.verify_rows import BLOCK, Book, Reader, row_text
+from storage.verify_rows import BLOCK, HASHED, Book, Reader, row_text
 
 FORMAT = "locktender-audit/1"
 _LONGEST = 4_000_000  # characters of a line: a row with the longest details is a small part of that
@@ -33,7 +34,6 @@ _COLUMNS = (
     "leaf", "sig",
 )  # fmt: skip
 _SCHEMA = f"CREATE TABLE audit ({', '.join(('seq INTEGER PRIMARY KEY', *(f'{one} TEXT' for one in _COLUMNS[1:])))})"
-_HASHED = ("action", "actor", "app", "at", "deployment_id", "details", "environment", "reason_code", "seq", "team_id")
 
 
 class NotAnExportError(Exception):
@@ -241,8 +241,10 @@ def _judge_part(header: Header, lines: Iterator[Header | Line], trust: Trust, da
 
 def _wrong(line: Line, header: Header) -> Finding | None:
     known = dict(zip(_COLUMNS, line.values, strict=True))
-    said = known | {"at": f"{known['at'].replace(' ', 'T')}+00:00"}
-    leaf = leaf_of(row_text([said[name] for name in _HASHED]).encode("utf-8", "surrogatepass"))
+    try:
+        leaf = sha256(row_text([*(known[name] for name in HASHED), "", ""]).encode()).digest()
+    except (TypeError, AttributeError, ValueError) as error:
+        raise NotAnExportError(f"Row {line.seq} of the file is not what `audit export jsonl` writes.") from error
     if leaf.hex() != known["leaf"]:
         return finding(Kind.EDITED, line.seq, f"Row {line.seq} was edited: what it says is not what was hashed.")
     if line.proof is not None and not verify_inclusion(leaf, line.seq - 1, header.size, line.proof, header.root):

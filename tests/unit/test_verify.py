@@ -5,18 +5,22 @@ made to fit. Exports are in test_verify_export, git in test_audit_git, the comma
 """
 
 import dataclasses
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from benchmarks import audit_rows
 from storage import ledger, ledger_keys
+from storage.database import sqlite_url
 from storage.merkle import Frontier
 from storage.signing import PrivateKey, SignedHead, Stamp, TreeHead
 from storage.unit_of_work import AuditEntry, Store
 from storage.verdict import Anchor, Kind, State, Trust
-from storage.verify import verify
-from storage.verify_rows import Book
+from storage.verify import MANY, verify
+from storage.verify_rows import BLOCK, Book
 from tests.unit import ledger_rig
 from tests.unit.ledger_rig import ORIGIN, Record, forged_edge
 
@@ -377,3 +381,49 @@ def test_a_record_that_is_written_meanwhile_is_judged_as_it_was(record: Record) 
     verdict = verify(Book(record.url), Trust((record.key,)), progress=write_on)
     assert (verdict.state, verdict.rows) == (State.PROVEN, ROWS)
     assert told == [(0, ROWS), (ROWS, ROWS)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "actor = 'U0ALICE' || char(0) || 'more'",
+        "actor = CAST('U0ALICE' AS BLOB)",
+        "actor = CAST(x'ff' AS TEXT)",
+        "actor = 7",
+        'deployment_id = \'d5","details":{"version":"1\', details = \'"\'',
+        "leaf = NULL",
+    ],
+)
+def test_what_sqlite_alone_can_store_is_an_edit_too(sqlite_template: Path, tmp_path: Path, change: str) -> None:
+    path = tmp_path / "locktender.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    for record in ledger_rig.record(sqlite_url(path), tmp_path, ROWS):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DROP TRIGGER audit_no_update")
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'audit'")
+            connection.commit()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"UPDATE audit SET {change} WHERE seq = 7")  # noqa: S608 - a test's own words
+            connection.commit()
+        assert first(record) == (Kind.EDITED, 7, 6)
+
+
+@pytest.mark.slow
+def test_many_rows_are_judged_by_several_processes_and_the_first_bad_one_is_named(tmp_path: Path) -> None:
+    rows = MANY + BLOCK + 7
+    store = audit_rows.filled(tmp_path, rows)
+    assert store.signer is not None
+    book, trust = Book.at(tmp_path / "locktender.db"), Trust((store.signer.keys.key.public,))
+    store.database.close()
+    told: list[int] = []
+    verdict = verify(book, trust, processes=2, progress=lambda done, _: told.append(done))
+    assert (verdict.state, verdict.proven, told[-1]) == (State.PROVEN, rows, rows)
+    bad = MANY - 3
+    for change, kind in (("actor = 'U0MALLORY'", Kind.EDITED), (f"leaf = '{'0' * 64}'", Kind.EDITED)):
+        with closing(sqlite3.connect(tmp_path / "locktender.db")) as connection:
+            connection.execute("DROP TRIGGER IF EXISTS audit_no_update")
+            connection.execute(f"UPDATE audit SET {change} WHERE seq = {bad}")  # noqa: S608 - a test's own words
+            connection.commit()
+        found = verify(book, trust, processes=2)
+        assert (found.findings[0].kind, found.findings[0].row, found.proven) == (kind, bad, bad - 1)

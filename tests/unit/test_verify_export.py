@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from storage import ledger_keys, proofs
-from storage.canonical import canonical
+from storage.canonical import canonical, leaf_hash
 from storage.database import sqlite_url
-from storage.merkle import leaf_of
 from storage.signing import PrivateKey
 from storage.verdict import Kind, State, Trust, Verdict
 from storage.verify_export import NotAnExportError, verify_export
-from storage.verify_rows import Book, row_text
+from storage.verify_rows import HASHED, Book
 from tests.unit import ledger_rig
 from tests.unit.ledger_rig import ORIGIN, Record
 
@@ -106,9 +105,8 @@ def test_rows_that_are_cut_off_are_found_also_when_the_first_line_hides_it(
 
 def test_a_row_that_was_re_forged_is_named(lines: Lines, judge: Callable[..., Verdict]) -> None:
     row = lines[5] | {"actor": "U0MALLORY"}
-    names = ("action", "actor", "app", "at", "deployment_id", "details", "environment", "reason_code", "seq", "team_id")
-    said = row | {"details": canonical(row["details"])}
-    row["leaf"] = leaf_of(row_text([said[name] for name in names]).encode()).hex()
+    said = {name: row[name] for name in HASHED} | {"details": row["details"]}
+    row["leaf"] = leaf_hash(canonical(said))
     lines[5] = row
     verdict = judge(lines)
     assert (verdict.findings[0].kind, verdict.findings[0].row) == (Kind.REFORGED, 5)
