@@ -1,7 +1,7 @@
 """The merge of an approved change: everything asked once more, merged while the head is the approved one, compared."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -22,6 +22,7 @@ from storage.models import Change, ChangeState, Deployment, Kind, Target
 from storage.phases import Phase
 from storage.unit_of_work import AuditEntry, Note, Store
 
+NOT_ROLLED_OUT = "It is in git and was not rolled out. Look at the merge now; `/rollback` goes back."
 log = structlog.get_logger("gate")
 
 
@@ -55,9 +56,9 @@ class Merges:
     def ensure(self, row: Deployment) -> Merged:
         """Merge the change that this deployment belongs to, or find it merged.
 
-        Raises NotNowError when anything moved or an approval no longer counts; Refused (MERGED_OTHER) when what was
-        merged is not what was approved; Retry when the code host cannot be reached. A crash at any instant is mended by
-        the next call, which looks first.
+        Raises NotNowError when anything moved or an approval no longer counts; Refused (MERGED_OTHER, MERGED_BY_HAND)
+        when what was merged is not what was approved, or was not approved any more; Retry when the code host cannot be
+        reached. A crash at any instant is mended by the next call, which looks first.
         """
         with self._lock(row.change_id):
             with self._store.read() as uow:
@@ -76,6 +77,7 @@ class Merges:
                 raise NotNowError("The pull request was closed.")
             self._out.infra.refresh()
             done = self._merged(pull.merge_sha, pull.ended_by)
+            self._still_wanted(change, rows, done)
             self._compare(change, done)
             self._record(change, done)
             return done
@@ -159,25 +161,57 @@ class Merges:
             f"What was merged (`{done.commit[:12]}`) is not what was approved: "
             f"{', '.join(f'`{path}`' for path in differs[:5])} {'differs' if len(differs) == 1 else 'differ'}."
         )
-        step = "It is in git and was not rolled out. Look at the merge now; `/rollback` goes back."
+        details = {"merge": done.commit, "differs": differs[:50], "content": change.content}
+        raise self._failed(
+            change, done, "change:merged-other", Refused(ReasonCode.MERGED_OTHER, what, NOT_ROLLED_OUT), details
+        )
+
+    def _still_wanted(self, change: Change, rows: Sequence[Deployment], done: Merged) -> None:
+        """Raise Refused (MERGED_BY_HAND) when somebody else merged it, and its approvals do not count any more."""
+        (logged,) = self._out.infra.log(done.commit, None, (), 1)
+        if ("Change-Id", change.id) in logged.trailers:
+            return  # our own merge, whose record was lost in a crash: all of this was asked before it
+        facts = self._out.facts()
+        known = policy.catalogue(facts)
+        self._reviews.read(change, self._out.host.reviews(change.pr_number or 0), known)
+        with self._store.read() as uow:
+            have = len(approve.voices(uow, known, facts, change))
+        same_rules = Binding.from_json(change.binding).policy == known.policy_version(change.environment)
+        if have >= _required(known, change, rows) and (same_rules or change.break_glass):
+            return
+        who = f"`{done.by}`" if done.by else "somebody"
+        since = "" if same_rules else ", and the rules have changed since"
+        what = (
+            f"{who} merged the pull request by hand (`{done.commit[:12]}`) when its approvals did not count any more: "
+            f"{have} of {_required(known, change, rows)} do{since}."
+        )
+        details = {"merge": done.commit, "by": done.by, "pull_request": change.pr_url}
+        fault = Refused(ReasonCode.MERGED_BY_HAND, what, NOT_ROLLED_OUT)
+        raise self._failed(change, done, "change:external-merge", fault, details)
+
+    def _failed(
+        self, change: Change, done: Merged, action: str, fault: Refused, details: Mapping[str, object]
+    ) -> Refused:
+        """Record once, and tell everybody, that what is in git is not what was approved; the fault, to be raised."""
         with self._store.write() as uow:
             mine = gate.held(uow, change.id)
             if mine is not None and mine.state != ChangeState.FAILED:
                 mine.state, mine.merge_sha, mine.merged_by = ChangeState.FAILED, done.commit, done.by
                 uow.audit(
                     AuditEntry(
-                        action="change:merged-other",
+                        action=action,
                         app=change.app,
                         environment=change.environment,
                         deployment_id=change.id,
-                        reason_code=ReasonCode.MERGED_OTHER,
-                        details={"merge": done.commit, "differs": differs[:50], "content": change.content},
+                        reason_code=fault.reason,
+                        details=details,
                     )
                 )
                 channel = policy.catalogue(self._out.facts()).channels.deployments
-                uow.send(Note(f"alert:{change.id}", Target.CHANNEL, {"text": f"⚠️ {what} {step}"}, channel=channel))
+                text = f"⚠️ {fault.what} {fault.next_step}"
+                uow.send(Note(f"alert:{change.id}", Target.CHANNEL, {"text": text}, channel=channel))
                 gate.visit_soon(uow, mine)
-        raise Refused(ReasonCode.MERGED_OTHER, what, step)
+        return fault
 
     def _record(self, change: Change, done: Merged) -> None:
         facts = self._out.facts()

@@ -67,6 +67,34 @@ def test_a_base_that_moves_at_the_very_merge_is_in_git_and_not_rolled_out(moves:
     moves.settle()
 
 
+def test_a_merge_by_hand_after_the_approver_has_left_is_not_rolled_out(moves: Moves) -> None:
+    _shown(moves)
+    moves.approve(ROB)
+    _claimed(moves)
+    moves.town.everybody.managers = frozenset({ANN, RHEA})
+    moves.town.host.teams["example/managers"] = frozenset({"ann", "rhea"})
+    moves.look_around()
+    moves.merge_by_hand("mallory")
+    moves.deliver(0, 6)
+    assert _deployment(moves).phase == Phase.FAILED
+    assert _deployment(moves).reason_code == "merged_by_hand"
+    moves.settle()
+
+
+def test_our_own_merge_goes_on_after_a_crash_although_the_approver_has_left_since(moves: Moves) -> None:
+    _shown(moves)
+    moves.approve(ROB)
+    _claimed(moves)
+    moves.strike_at("host.ensure_merged", Blow.KILL_AFTER)
+    moves.deliver(0, 6)
+    moves.town.everybody.managers = frozenset({ANN, RHEA})
+    moves.town.host.teams["example/managers"] = frozenset({"ann", "rhea"})
+    moves.look_around()
+    moves.deliver(0, 6)
+    assert _deployment(moves).phase == Phase.SUCCEEDED
+    moves.settle()
+
+
 def test_another_app_that_moves_at_the_very_merge_disturbs_nothing(moves: Moves) -> None:
     _shown(moves)
     moves.approve(ROB)
