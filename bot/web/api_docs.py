@@ -1,5 +1,6 @@
 """The API's description as one page that needs no script, no network and no build. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ pre { border: 1px solid var(--line); border-radius: 6px; padding: .75rem; overfl
 section { border-top: 1px solid var(--line); margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); }
+h2 code { font-size: inherit; }
 .quiet { color: var(--quiet); }
 """
 _RECORD = """\
@@ -51,7 +53,7 @@ def page(openapi: Mapping[str, Any]) -> str:
 
 def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
     yield f"<section><h2><code>{method} {escape(path)}</code></h2>"
-    yield f"<p><strong>{escape(operation['summary'])}.</strong> {escape(operation.get('description', ''))}</p>"
+    yield f"<p><strong>{_words(operation['summary'])}.</strong> {_words(operation.get('description', ''))}</p>"
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     if body:
         wanted = set(body.get("required", ()))
@@ -77,5 +79,10 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Iterator[str]:
     yield f"<h3>{title}</h3><table><tbody>"
     for name, said, example in rows:
         shown = f'<br><span class="quiet">as in <code>{escape(example)}</code></span>' if example else ""
-        yield f'<tr><th scope="row"><code>{escape(name)}</code></th><td>{escape(said)}{shown}</td></tr>'
+        yield f'<tr><th scope="row"><code>{escape(name)}</code></th><td>{_words(said)}{shown}</td></tr>'
     yield "</tbody></table>"
+
+
+def _words(text: str) -> str:
+    """Our own sentences; what they have in backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
