@@ -1,9 +1,11 @@
 """The record: verifying a million rows against hashing their texts alone, and what the ledger adds to one row.
 
 `LOCKTENDER_BENCH_ROWS` makes it smaller. The rows' texts are hashed from memory, in one process: nobody can do less.
+A tree needs as many hashes again, and rows have to be read: several processes make up for it, where there are many.
 """
 
 import gc
+import json
 import os
 import resource
 import time
@@ -15,11 +17,12 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import audit_rows
 from benchmarks.table import Row
+from storage.canonical import canonical, leaf_hash
 from storage.database import Database
 from storage.unit_of_work import Store
 from storage.verdict import State, Trust
 from storage.verify import verify
-from storage.verify_rows import Book
+from storage.verify_rows import HASHED, Book
 
 ROWS = int(os.environ.get("LOCKTENDER_BENCH_ROWS", "1000000"))
 APPENDS = 300
@@ -32,7 +35,7 @@ def rows() -> list[Row]:
         assert store.signer is not None
         trust = Trust((store.signer.keys.key.public,), store.signer.keys.since)
         book = Book(store.database.engine.url.render_as_string(hide_password=False))
-        hashing = _hashing()
+        hashing, reading = _hashing(), _seconds(lambda: _read_and_hash(store))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         alone = _seconds(lambda: _verify(book, trust, 1))
         together = _seconds(lambda: _verify(book, trust, None))
@@ -44,7 +47,7 @@ def rows() -> list[Row]:
     against = f"hashing {ROWS:,} texts in memory"
     return [
         Row(f"verify {ROWS:,} rows", together * 1000, "ms", 3, against, hashing * 1000),
-        Row("  the same in one process", alone * 1000, "ms", 6, against, hashing * 1000),
+        Row("  the same in one process", alone * 1000, "ms", 3, "reading and hashing them, no tree", reading * 1000),
         Row("  memory it takes", grown, "MB", 100),
         Row("an audit row, in the tree and signed", signed * 1000, "ms", 2, "commit of the row alone", bare * 1000),
         Row("  in the tree, not signed", plain * 1000, "ms", 1.5, "commit of the row alone", bare * 1000),
@@ -69,6 +72,16 @@ def _hashing() -> float:
         taken += time.perf_counter() - began
         gc.enable()
     return taken
+
+
+def _read_and_hash(store: Store) -> None:
+    """The rows as anybody would hash them, straight from the database."""
+    columns = ", ".join(HASHED)
+    with store.read() as uow:
+        for row in uow.session.connection().exec_driver_sql(f"SELECT {columns} FROM audit ORDER BY seq"):  # noqa: S608 - our own words
+            said = dict(zip(HASHED, row, strict=True))
+            said |= {"at": f"{said['at'].replace(' ', 'T')}+00:00", "details": json.loads(said["details"])}
+            leaf_hash(canonical(said))
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -1,6 +1,6 @@
-"""The Merkle tree against the definition in RFC 6962 written down naively, the RFC's test vectors, and pymerkle.
+"""The Merkle tree against the definition in RFC 6962 written down naively, and Certificate Transparency's test vectors.
 
-Where trees are stored is in test_ledger.
+Where trees are stored is in test_ledger; other people's verifiers, in test_ledger_oracles.
 """
 
 import hashlib
@@ -191,23 +191,6 @@ def test_what_is_not_in_a_tree_has_no_proof(index: int, size: int) -> None:
 
 def parent_for_nobody(level: int, index: int) -> bytes:
     raise AssertionError((level, index))
-
-
-def test_pymerkle_agrees_on_roots_and_proofs() -> None:
-    pymerkle = pytest.importorskip("pymerkle", reason="pymerkle, an oracle for tests alone, is not installed")
-    tree = pymerkle.InmemoryTree(algorithm="sha256")
-    hashes = []
-    for number in range(1, 40):
-        tree.append_entry(b"%d" % number)
-        hashes.append(leaf_of(b"%d" % number))
-        assert tree.get_state() == frontier_of(hashes).root()
-    root = frontier_of(hashes).root()
-    for number in range(1, 40):
-        proof = tree.prove_inclusion(number, 39)
-        ours = inclusion_proof(number - 1, 39, subtree_of(hashes))
-        assert [hashes[number - 1], *ours] == list(proof.path)
-        pymerkle.verify_inclusion(hashes[number - 1], root, proof)
-        pymerkle.verify_consistency(tree.get_state(number), root, tree.prove_consistency(number, 39))
 
 
 def test_halves_are_not_interchangeable() -> None:
