@@ -114,8 +114,9 @@ def test_automation_deploys_and_follows_it_to_its_end(world: World) -> None:
     again = world.call("POST", "deployments", token, body | {"requestedBy": DEVELOPER.id, "idempotencyKey": "1"})
     assert accepted == again
     path = f"deployments/{accepted['id']}"
-    world.rig.until(lambda: world.call("GET", path, token)["ended"])
+    world.rig.live(world.rig.deployments("night")[0])
     ended = world.call("GET", path, token)
+    assert ended["ended"]
     assert (ended["phase"], ended["reasonCode"]) == (Phase.SUCCEEDED, "live"), ended
     (row,) = world.rig.deployments("night")
     assert len(world.rig.commits(row)) == 1
