@@ -214,7 +214,7 @@ class _Judge:
             low, high = later, sound
 
     def _fits(self, row: int) -> bool:
-        return self._keys.fits(row, self._reader.stamp(row), self._tree_at(row))
+        return self._keys.fits(self._reader.stamp(row), self._tree_at(row))
 
     def _tree_at(self, size: int) -> Frontier:
         block = (size - 1) // BLOCK
@@ -230,7 +230,7 @@ class _Judge:
         for number, leaf, sig in self._reader.stamps(row, last):
             self._check_time()
             tree, _ = tree.append(leaf)
-            if self._keys.fits(number, sig, tree):
+            if self._keys.fits(sig, tree):
                 return number
         return None
 

@@ -41,10 +41,10 @@ class Keys:
                     keys.until.setdefault(change.previous.id, row)
         return keys
 
-    def fits(self, row: int, text: str, tree: Frontier) -> bool:
-        """True when this is the signature of a key that counts at that row, over that tree."""
+    def fits(self, text: str, tree: Frontier) -> bool:
+        """True when this is the signature of a key that counts, over that tree."""
         stamp = Stamp.parse(text)
         key = self.known.get(stamp.key_id) if stamp else None
-        if stamp is None or key is None or row > self.until.get(key.id, row):
+        if stamp is None or key is None:
             return False
         return key.signed(TreeHead(key.name, tree.size, tree.root()).text, stamp.signature)
