@@ -12,6 +12,45 @@ from storage.database import Database
 from storage.unit_of_work import Store
 from tests.postgres import NoPostgresError, PostgresServer, postgres
 
+MINUTES = frozenset(
+    {
+        "contract/test_doctor_github.py",
+        "contract/test_external_changes.py",
+        "contract/test_infra_repo_branches.py",
+        "contract/test_infra_repo_hostile.py",
+        "contract/test_kustomize_blast.py",
+        "crash/test_gate_points.py",
+        "e2e/test_gate_afterwards.py",
+        "e2e/test_gate_attacks.py",
+        "e2e/test_gate_attacks_2.py",
+        "e2e/test_gate_locks.py",
+        "e2e/test_gate_rollback.py",
+        "e2e/test_gate_webhooks.py",
+        "unit/test_backup.py",
+        "unit/test_gate_mutants.py",
+    }
+)
+"""Files that `make test-slow` runs: together they take minutes, and others keep watch over the same code."""
+BOTH_DATABASES = (
+    "unit/test_storage",
+    "unit/test_migrations",
+    "unit/test_ledger",
+    "unit/test_verify",
+    "unit/test_scribe",
+)
+"""Files whose every test runs on Postgres in the default suite too; of the others, Postgres is for `make test-slow`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests are slow, before they are chosen by that."""
+    for item in items:
+        name = "/".join(item.path.parts[-2:])
+        chosen = getattr(item, "callspec", None)
+        on_postgres = chosen is not None and "postgres" in chosen.params.values()
+        if name in MINUTES or (on_postgres and not name.startswith(BOTH_DATABASES)):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
