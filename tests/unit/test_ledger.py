@@ -179,6 +179,17 @@ def test_signatures_that_were_taken_away_are_not_made_up_for(signed: Store, open
     assert [row.sig for row in audit_rows(signed)] == [""] * 4
 
 
+def test_a_key_that_has_signed_rows_is_not_introduced_to_another_record(
+    signed: Store, open_store: Callable[[], Store]
+) -> None:
+    write(signed, 2)
+    without_triggers(signed, "DELETE FROM audit", "DELETE FROM ledger_nodes", "DELETE FROM ledger_state")
+    again = open_store()
+    ledger_keys.introduce(again)
+    write(again)
+    assert [(row.action, row.sig) for row in audit_rows(signed)] == [("test:write", "")]
+
+
 def test_numbers_of_rows_that_were_cut_off_are_not_given_again(signed: Store) -> None:
     write(signed, 4)
     without_triggers(signed, "DELETE FROM audit WHERE seq > 3")
