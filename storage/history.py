@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, bindparam, column, func, select, table, text
+from sqlalchemy import Select, bindparam, column, func, literal_column, select, table, text
 
 from storage.audit_index import MARK, Progress, Recorded, Terms, key, terms
 from storage.models import AuditIndex, AuditRow, Mark
@@ -168,59 +168,64 @@ def _moved(at: datetime, by: timedelta) -> datetime:
 # ---------------------------------------------------------------- statements, one for each set of filters
 
 
-def _conditions(shape: frozenset[str]) -> Select[Any]:
-    """All filters but the plain words, on the index's columns."""
+def _conditions(shape: frozenset[str], led_by: frozenset[str]) -> Select[Any]:
+    """All filters but the plain words, on the index's columns.
+
+    `led_by` are those whose index is to be used. The others have a plus in front, which keeps SQLite from using theirs:
+    it has no statistics here, and would guess. Postgres has them, and sees a plus nowhere.
+    """
+
+    def of(name: str, filtered: str = "") -> Any:  # noqa: ANN401 - a column, or text that stands for it
+        own = _INDEX[name]
+        return own if (filtered or name) in led_by else literal_column(f"+audit_index.{name}", own.type)
+
     query = select(*_COLUMNS).select_from(_INDEXED).where(_ROW.seq == _INDEX.seq)
     for name in _EQUAL:
         if name in shape:
-            query = query.where(_INDEX[name] == bindparam(name))
+            query = query.where(of(name) == bindparam(name))
     if "action" in shape:
-        query = query.where(_INDEX[_action(shape)] == bindparam("action"))
+        query = query.where(of(_action(shape), "action") == bindparam("action"))
     if "commit" in shape:
-        query = query.where(_INDEX.commit_sha >= bindparam("commit"), _INDEX.commit_sha < bindparam("behind_commit"))
+        commit = of("commit_sha", "commit")
+        query = query.where(commit >= bindparam("commit"), commit < bindparam("behind_commit"))
     if "since" in shape:
-        query = query.where(_INDEX.at >= bindparam("since"))
+        query = query.where(of("at", "since") >= bindparam("since"))
     if "until" in shape:
-        query = query.where(_INDEX.at < bindparam("until"))
-    query = query.where(_INDEX.seq > bindparam("low"), _INDEX.seq < bindparam("high"))
-    return query.order_by(_INDEX.seq.desc()).limit(bindparam("most"))
+        query = query.where(of("at", "until") < bindparam("until"))
+    # Few rows begin as a commit does: to sort them beats to walk all rows in order, which is what SQLite would do.
+    seq = literal_column("+audit_index.seq", _INDEX.seq.type) if "commit" in led_by else _INDEX.seq
+    query = query.where(seq > bindparam("low"), seq < bindparam("high"))
+    return query.order_by(seq.desc()).limit(bindparam("most"))
 
 
 @cache  # some thousand sets of filters at most, of which people use a dozen
 def _on_sqlite(shape: frozenset[str]) -> Prepared:
-    """SQLite keeps no statistics here, so the way is named: the one index that fits, or full text for several."""
-    query = _conditions(shape)
+    """By the one index that fits, or by full text for several."""
     if _cut(shape):
-        # FTS5 walks from the newest by its own rowid alone.
-        query = query.select_from(_WORDS).where(
-            text("audit_index.seq = +audit_words.rowid"),  # the plus: full text leads, and is asked once
+        query = _conditions(shape, frozenset()).select_from(_WORDS)
+        query = query.where(
+            text("audit_index.seq = +audit_words.rowid"),  # full text leads, and is asked once
             _WORDS.c.rowid > bindparam("low"),
             _WORDS.c.rowid < bindparam("high"),
             text("audit_words MATCH :said"),
         )
-        query = query.order_by(None).order_by(_WORDS.c.rowid.desc())
-        return Prepared(query.with_hint(_INDEXED, "NOT INDEXED", "sqlite"))
-    index = _one_index(shape)
-    return Prepared(query.with_hint(_INDEXED, f"INDEXED BY {index}", "sqlite") if index else query)
+        # FTS5 walks from the newest by its own rowid alone.
+        return Prepared(query.order_by(None).order_by(_WORDS.c.rowid.desc()))
+    return Prepared(_conditions(shape, _led_by(shape)))
 
 
 @cache
 def _on_postgres(shape: frozenset[str]) -> Prepared:
-    query = _conditions(shape)
+    query = _conditions(shape, shape)
     return Prepared(query.where(text("audit_index.words @@ CAST(:said AS tsquery)")) if "words" in shape else query)
 
 
-def _one_index(shape: frozenset[str]) -> str:
-    """The index for this filter alone; the best one where one of several is all but unique."""
-    if "deployment_id" in shape:
-        return "index_by_deployment"
-    if "commit" in shape:
-        return "index_by_commit"
-    if "app" in shape:
-        return "index_by_target" if "environment" in shape else "index_by_app"
-    if "action" in shape:
-        return f"index_by_{_action(shape)}"
-    return next((f"index_by_{name}" for name in ("environment", "actor", "status", "version") if name in shape), "")
+def _led_by(shape: frozenset[str]) -> frozenset[str]:
+    """The filters whose index is the best: one that leaves few rows, else the only one."""
+    for few in ("deployment_id", "commit"):
+        if few in shape:
+            return frozenset({few})
+    return shape - {"since", "until", "whole"}  # `_cut` leaves one, or an app and an environment together
 
 
 def _cut(shape: frozenset[str]) -> bool:
