@@ -62,7 +62,7 @@ from commands.debts import nag
 from commands.locks import expire
 from commands.ports import CommitAuthor, Registry
 from commands.reasons import Fault
-from storage import database
+from storage import database, ledger_keys
 from storage.database import Database
 from storage.keys import KeyFileError
 from storage.unit_of_work import AuditEntry, Store
@@ -158,6 +158,7 @@ class Program:
         """Start everything but the web server, which is returned ready to serve. Raises StartError."""
         self.engine.lock()  # before the database and the git mirror are touched
         await asyncio.to_thread(self._open_store)
+        await asyncio.to_thread(ledger_keys.introduce, self.store)  # before anything else is recorded
         identity = await self._identity()
         self.factbook.team_id = identity.team_id
         await asyncio.to_thread(self.factbook.restore)

@@ -6,7 +6,7 @@ Asked at every click and again before the merge: a role that was lost in between
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from commands import people
+from commands import behalf, people
 from commands.catalogue import Catalogue, Group
 from commands.facts import Facts
 from commands.people import Human, Same
@@ -23,13 +23,14 @@ class Reviewed:
     """What a decision needs to know of a change.
 
     `requested_by` is a Slack user id, or the bot's own name for what it asked for itself. `strangers` are commits on
-    the branch that the bot did not make.
+    the branch that the bot did not make. `on_behalf_of` is whom an API token named: that person has asked for it too.
     """
 
     groups: tuple[str, ...]
     required: int
     requested_by: str
     strangers: tuple[PullCommit, ...] = ()
+    on_behalf_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,25 +73,28 @@ def counted(known: Catalogue, facts: Facts, change: Reviewed, voices: Iterable[V
 
 
 def _not_their_own(known: Catalogue, change: Reviewed, voice: Voice, who: Human) -> None:
-    asker = people.by_slack(known, change.requested_by)
-    match people.same(who, asker):
-        case Same.YES:
-            raise Refused(
-                ReasonCode.SELF_APPROVAL,
-                f"{voice.shown} asked for this change, so somebody else has to approve it.",
-                f"Ask a member of {listed(change.groups)}.",
-            )
-        case Same.UNKNOWN:
-            raise Refused(
-                ReasonCode.UNKNOWN_PERSON,
-                f"Nobody can tell whether {voice.shown} is the person who asked for this change.",
-                f"Add {voice.shown} and {mention(change.requested_by)} to `people:` in `locktender.yaml`, with their "
-                "Slack ids and GitHub logins.",
-            )
-        case Same.NO:
-            pass
+    _did_not_ask(change, voice, people.same(who, people.by_slack(known, change.requested_by)), change.requested_by)
+    if change.on_behalf_of:
+        named = behalf.human(known, change.on_behalf_of)
+        _did_not_ask(change, voice, people.same(who, named), change.on_behalf_of)
     for commit in change.strangers:
         _not_the_author(known, commit, voice, who)
+
+
+def _did_not_ask(change: Reviewed, voice: Voice, verdict: Same, asker: str) -> None:
+    if verdict is Same.YES:
+        raise Refused(
+            ReasonCode.SELF_APPROVAL,
+            f"{voice.shown} asked for this change, so somebody else has to approve it.",
+            f"Ask a member of {listed(change.groups)}.",
+        )
+    if verdict is Same.UNKNOWN:
+        raise Refused(
+            ReasonCode.UNKNOWN_PERSON,
+            f"Nobody can tell whether {voice.shown} is the person who asked for this change.",
+            f"Add {voice.shown} and {behalf.shown(asker)} to `people:` in `locktender.yaml`, with their Slack ids and "
+            "GitHub logins.",
+        )
 
 
 def _not_the_author(known: Catalogue, commit: PullCommit, voice: Voice, who: Human) -> None:

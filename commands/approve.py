@@ -171,7 +171,7 @@ def reviewed(known: Catalogue, change: Change) -> Reviewed:
     """What a decision needs to know of this change."""
     rule = _rule(known, change)
     strangers = Binding.from_json(change.binding).strangers if change.binding else ()
-    return Reviewed(rule.groups, change.required, change.requested_by, strangers)
+    return Reviewed(rule.groups, change.required, change.requested_by, strangers, change.on_behalf_of)
 
 
 def voices(uow: UnitOfWork, known: Catalogue, facts: Facts, change: Change) -> tuple[str, ...]:

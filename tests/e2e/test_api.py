@@ -135,3 +135,10 @@ def test_a_revoked_token_is_refused_by_the_running_program(world: World) -> None
     answer = httpx.get(f"{world.url}/api/v1/records", headers={"Authorization": f"Bearer {token}"}, timeout=60)
     assert answer.status_code == 401
     assert token not in (world.rig.sandbox.home / "locktender.log").read_text()
+
+
+def test_what_the_program_and_the_command_line_wrote_in_turn_is_proven(world: World) -> None:
+    assert {row.action for row in world.rig.audit()} >= {"token:create", "token:revoke", "record:deployment"}
+    verify = [sys.executable, "-m", "bot.cli", "audit", "verify"]
+    verified = subprocess.run(verify, env=world.rig.sandbox.environment(), capture_output=True, text=True, check=False)
+    assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -188,3 +188,26 @@ def test_different_people_count_each() -> None:
         "slack:U0ZOE",
         "slack:U0PLATFORM1",
     ]  # carol may be either of the last two, as far as anybody knows
+
+
+# ------------------------------------------------------------ what automation asks for
+
+ASKED_BY_CI = replace(ASKED_BY_ALICE, requested_by="api:ci")
+
+
+def test_what_a_token_asks_for_is_approved_by_any_member() -> None:
+    assert allowed(ASKED_BY_CI, BOB)
+    assert allowed(ASKED_BY_CI, Voice("U0ALICE"))
+
+
+@pytest.mark.parametrize("name", ["U0ALICE", "U0TWIN", "github:alice-hub", "github:Alice-Hub"])
+@pytest.mark.parametrize("voice", [Voice("U0ALICE"), Voice("U0TWIN"), Voice(login="alice-work")])
+def test_whom_a_token_named_has_asked_and_does_not_count_by_any_name(name: str, voice: Voice) -> None:
+    asked = replace(ASKED_BY_CI, on_behalf_of=name)
+    assert refused(asked, voice) is ReasonCode.SELF_APPROVAL
+    assert allowed(asked, BOB)
+    assert count(asked, voice, BOB, ZOE) == count(asked, BOB, ZOE)
+
+
+def test_whom_nobody_can_tell_from_an_approver_stops_that_approver() -> None:
+    assert refused(replace(ASKED_BY_CI, on_behalf_of="who@example.com"), ZOE) is ReasonCode.UNKNOWN_PERSON
