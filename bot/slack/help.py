@@ -11,7 +11,7 @@ for example `/deploy my-application 1.4.2`; the environment is `staging` unless 
 `--dry-run` shows what would change and commits nothing.
 *Look*  `/deploy status [APP] [ENVIRONMENT]` · `/deploy queue` · `/audit history [app:… env:… by:… id:…]`
 *What holds it up, and who can lift that*  `/deploy why ID` or `/deploy why APP [ENVIRONMENT]`
-*Decide*  Approve on the card, where you see what it does (`/deploy approve ID` says where) · `/deploy reject ID --reason TEXT` · `/deploy review ID`
+*Decide*  on the card (`/deploy approve ID` says where) · `/deploy reject ID --reason TEXT` · `/deploy review ID`
 *Take back*  `/deploy cancel ID` or `/deploy cancel APP ENVIRONMENT`, until it is committed; afterwards, `/rollback`.
 *Lock*  `/deploy lock APP|ENVIRONMENT|APP ENVIRONMENT|all [2h] --reason TEXT` · `/deploy unlock …`
 *Freeze*  `/deploy freeze ENVIRONMENT|all 2h --reason TEXT` · `/deploy unfreeze …`"""
