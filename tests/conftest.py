@@ -23,6 +23,7 @@ MINUTES = frozenset(
         "e2e/test_gate_afterwards.py",
         "e2e/test_gate_attacks.py",
         "e2e/test_gate_attacks_2.py",
+        "e2e/test_gate_decisions.py",
         "e2e/test_gate_locks.py",
         "e2e/test_gate_rollback.py",
         "e2e/test_gate_webhooks.py",
