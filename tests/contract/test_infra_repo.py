@@ -139,7 +139,7 @@ def test_a_refusal_about_an_old_head_is_asked_again_on_the_fresh_one(rig: Rig, r
 def test_a_push_from_outside_in_between_is_kept(rig: Rig, either: GitInfraRepo) -> None:
     heads: list[str] = []
 
-    def edit(tree: Tree) -> Mapping[str, bytes]:
+    def edit(tree: Tree) -> Mapping[str, bytes | None]:
         heads.append(tree.commit)
         if len(heads) == 1:
             rig.outside({DEV: '# kept\n# by hand\nnewTag: "1.0"\n'})

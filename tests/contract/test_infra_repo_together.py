@@ -101,7 +101,7 @@ def test_an_edit_runs_with_the_context_of_whoever_asked(rig: Rig) -> None:
     def ask(name: str) -> Commit:
         _caller.set(name)
 
-        def edit(tree: Tree) -> Mapping[str, bytes]:
+        def edit(tree: Tree) -> Mapping[str, bytes | None]:
             seen.append((name, _caller.get()))
             return append(f"# {name}")(tree)
 

@@ -100,7 +100,18 @@ def test_a_page_comes_back_from_its_button_as_it_went(page: History) -> None:
 
 def test_the_longest_filters_fit_a_button() -> None:
     page = History(
-        "\\" * 99, '"' * 99, '"' * 200, '"' * 99, 7, *(['"' * 99] * 3), "a" * 99, '"' * 200, '"' * 99, '"' * 300
+        "\\" * 99,
+        '"' * 99,
+        '"' * 200,
+        '"' * 99,
+        7,
+        since='"' * 99,
+        until='"' * 99,
+        status='"' * 99,
+        commit="a" * 99,
+        version='"' * 200,
+        action='"' * 99,
+        words='"' * 300,
     )
     assert len(older_value(page)) <= 2000
     assert older_page(older_value(page)).before == 7

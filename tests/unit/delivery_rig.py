@@ -29,6 +29,7 @@ from commands.ports import (
     Commit,
     CommitRequest,
     Edit,
+    InfraRepo,
     Person,
     Pipeline,
     Registry,
@@ -124,7 +125,8 @@ class Branch:
             raise self.faults.pop(0)
         if request.deployment_id not in self.by_deployment:
             parent = self.trees[-1]
-            files = {**parent.files, **edit(parent)}
+            edited = {path: content for path, content in edit(parent).items() if content is not None}
+            files = {**parent.files, **edited}
             if files == parent.files:
                 raise Refused(ReasonCode.ALREADY_LIVE, "The branch says that already.", "Nothing is to be done.")
             made = self.add(files)
@@ -240,7 +242,8 @@ class Rig:
     """What the card's note said at each pause."""
 
     def delivery(self) -> Delivery:
-        writing = Writing(self.branch, self.kustomize, Names(), _no_registry, self.branch.refresh)
+        infra = cast("InfraRepo", self.branch)  # as much of one as deliveries without reviews need
+        writing = Writing(infra, self.kustomize, Names(), _no_registry, self.branch.refresh)
         self.pods.waited = self.clock.forward
         pipeline: Pipeline | None = None if self.no_pipeline else self.builds
         cluster: Cluster | None = None if self.no_cluster else self.pods

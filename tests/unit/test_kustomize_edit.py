@@ -254,7 +254,9 @@ def test_an_edit_for_the_repository_names_the_one_file_or_none() -> None:
     tree = MemoryTree({"env/dev/kustomization.yaml": "images:\n- name: web\n"})
     changed = edit(tree)
     assert changed == {"env/dev/kustomization.yaml": b'images:\n- name: web\n  newTag: "1.10"\n'}
-    assert edit(tree.with_file("env/dev/kustomization.yaml", changed["env/dev/kustomization.yaml"])) == {}
+    content = changed["env/dev/kustomization.yaml"]
+    assert content is not None
+    assert edit(tree.with_file("env/dev/kustomization.yaml", content)) == {}
 
 
 # ---------------------------------------------------------------- any file

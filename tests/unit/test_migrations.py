@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -127,7 +128,7 @@ def test_a_record_of_the_first_release_goes_forward_and_its_history_can_be_prove
         config = database._config(connection)
         command.upgrade(config, "0001")
         for seq in range(1, 8):
-            row = {
+            row: dict[str, Any] = {
                 "seq": seq,
                 "at": NOON,
                 "action": "deployment:request",
