@@ -18,7 +18,7 @@ from storage.prepared import Prepared
 from storage.unit_of_work import UnitOfWork
 from storage.words import Token, is_met, wanted
 
-LOOKED_THROUGH = 5000
+LOOKED_THROUGH = 1000
 """Rows that are looked through one by one at most: more are waiting for the index only just after an upgrade."""
 _EQUAL = ("app", "environment", "actor", "status", "version", "deployment_id")
 _GIVEN = (*_EQUAL, "action", "commit", "since", "until", "words")
