@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format test-slow test-cluster test-crash test-github bench lock clean
+.PHONY: help setup demo test lint format test-slow test-cluster test-crash test-github test-browser bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,12 +55,21 @@ $(OCTOKIT)/.ready:
 test-github: $(READY) $(OCTOKIT)/.ready ## the GitHub stand-in and adapter against GitHub's own description (needs npm)
 	LOCKTENDER_OCTOKIT=$(abspath $(OCTOKIT)) $(BIN)/python -m pytest tests/contract/test_github_stand_in_contract.py $(ARGS)
 
+AXE := .axe
+$(AXE)/.ready:
+	mkdir -p $(AXE)
+	npm install --silent --no-audit --no-fund --prefix $(AXE) axe-core@4.10.3 playwright-core@1.49.1 >/dev/null
+	@touch $@
+
+test-browser: $(READY) $(AXE)/.ready ## the pages in a real browser, with accessibility checks (needs chromium and npm)
+	LOCKTENDER_AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
 bench: $(READY) ## the benchmarks: one table, ratios against a named baseline in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(READY) ## pin the requirements again, with hashes
-	$(BIN)/uv pip compile pyproject.toml --extra kubectl --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/run.txt
-	$(BIN)/uv pip compile pyproject.toml --extra kubectl --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra kubectl --extra charts --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/run.txt
+	$(BIN)/uv pip compile pyproject.toml --extra kubectl --extra charts --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
 	echo "hatchling>=1.27" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/build.txt
 
 clean: ## remove what the targets made
