@@ -7,6 +7,7 @@ from commands import requests
 from commands.approve import approve, reject, review
 from commands.audit import history
 from commands.audit_export import export, verify
+from commands.audit_open import LinkTo, open_pages
 from commands.audit_report import report
 from commands.audit_show import show
 from commands.cancel import cancel
@@ -48,11 +49,15 @@ _USE_CASES: Mapping[type[Request], Callable[[Store, Facts, Asker, Any], Answer]]
 
 
 class Desk:
-    """Answers requests. Blocks for one short transaction: call it in a worker thread."""
+    """Answers requests. Blocks for one short transaction: call it in a worker thread.
 
-    def __init__(self, store: Store, facts: Callable[[], Facts]) -> None:
+    `link` makes links to the pages; None where those are not served.
+    """
+
+    def __init__(self, store: Store, facts: Callable[[], Facts], link: LinkTo | None = None) -> None:
         self._store = store
         self._facts = facts
+        self._link = link
 
     def answer(self, asker: Asker, request: Request) -> Answer:
         """The answer to one delivery; the same one again when the delivery is repeated."""
@@ -61,6 +66,8 @@ class Desk:
         if use_case is not None:
             return use_case(self._store, facts, asker, request)
         match request:
+            case requests.Open():
+                return open_pages(self._store, facts, asker, request, self._link)
             case Mistake():
                 return self._mistake(facts, asker, request)
             case _:

@@ -47,6 +47,7 @@ class Source(StrEnum):
     BUTTON = "button"
     CLI = "cli"
     API = "api"
+    PAGE = "page"
 
 
 @dataclass(frozen=True)
@@ -257,6 +258,13 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class Open:
+    """`/audit open [ID]`: a link to the pages for whoever asks, to what is named if anything is."""
+
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Mistake:
     """Words that are no request: answered with what would be right, and recorded."""
 
@@ -294,6 +302,7 @@ Request = (
     | Export
     | Report
     | Verify
+    | Open
     | Mistake
 )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from bot.slack.parse_text import clean, example, usage
 from commands.grammar import nearest
-from commands.requests import Export, ExportForm, Help, History, Mistake, Report, Request, Show, Verify, typed
+from commands.requests import Export, ExportForm, Help, History, Mistake, Open, Report, Request, Show, Verify, typed
 
 FILTERS = {
     "app": "app",
@@ -31,7 +31,7 @@ _EXAMPLE = "for example `/audit history app:web env:staging since:7d`"
 
 
 def parse_audit(text: str, *, me: str) -> Request:
-    """`/audit [history|show|export|report|verify|help] …`; `by:me` is whoever asks."""
+    """`/audit [history|show|open|export|report|verify|help] …`; `by:me` is whoever asks."""
     line = clean(text)
     if isinstance(line, Mistake):
         return line
@@ -40,6 +40,7 @@ def parse_audit(text: str, *, me: str) -> Request:
     verbs: dict[str, Callable[[Sequence[str]], Request]] = {
         "history": lambda rest: _history(rest, me, line),
         "show": lambda rest: _show(rest, line),
+        "open": lambda rest: _open(rest, line),
         "export": lambda rest: _export(rest, me, line),
         "report": lambda rest: _report(rest, me, line),
         "verify": lambda rest: _verify(rest, line),
@@ -99,6 +100,13 @@ def _show(words: Sequence[str], line: str) -> Show | Mistake:
         return Show((words[0].removeprefix("id:"),))
     what = "Say which deployment or change." if not words else f"{typed(words[1])} is one word too many."
     return usage(what, "Give the id from its card, as in `/audit show ID`.", line)
+
+
+def _open(words: Sequence[str], line: str) -> Open | Mistake:
+    if len(words) < 2:
+        return Open(tuple(word.removeprefix("id:") for word in words))
+    what = f"{typed(words[1])} is one word too many."
+    return usage(what, "Type `/audit open`, or `/audit open ID` with the id from a card.", line)
 
 
 def _export(words: Sequence[str], me: str, line: str) -> Export | Mistake:
