@@ -8,19 +8,12 @@ from typing import Any
 
 import structlog
 
-_SECRETS = re.compile(
-    r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]+|xapp-[A-Za-z0-9-]+"
-    r"|gh[pousr]_[A-Za-z0-9]+|github_pat_[A-Za-z0-9_]+|glpat-[A-Za-z0-9_-]+"
-    r"|(?<=://)[^/\s@]+(?=@)"  # whoever stands before the host of an address: user and password, or a token alone
-    r"|(?i:bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"
-    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
-    r"|(?s:-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$))"
-    r"|https://hooks\.slack(?:-gov)?\.com/\S+"
-)
+from storage.secrets import CERTAIN, GONE
+
+_SECRETS = re.compile(rf"{CERTAIN}|(?i:bearer|basic)\s+[A-Za-z0-9+/=._~-]{{8,}}")
 _NAMES = re.compile(
     r"token|secret|passw|authorization|credential|cookie|signature|private_key|response_url|answer_url", re.IGNORECASE
 )
-GONE = "[redacted]"
 _DEEPEST = 6
 
 

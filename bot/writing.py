@@ -22,7 +22,8 @@ from commands.ports import (
     WorkloadRef,
 )
 from commands.reasons import ReasonCode, Refused, Retry, Unknown
-from commands.requests import listed
+from commands.requests import Source, listed
+from commands.tokens import ACTOR
 from storage.models import Deployment, Kind
 from storage.unit_of_work import BOT
 
@@ -129,6 +130,9 @@ class Writing:
         """Who asked, as a commit's author."""
         if row.requested_by == BOT:
             return CommitAuthor("Locktender", "locktender@localhost")
+        if row.source == Source.API:
+            # A token is nobody in Slack. Whom it names has said nothing: that stands in a trailer, not as the author.
+            return CommitAuthor(row.requested_by, f"{row.requested_by.removeprefix(ACTOR)}@api.locktender.invalid")
         return author_of(self._people.person(row.team_id, row.requested_by))
 
     def content(self, tree: Tree, known: Catalogue, wanted: Wanted) -> Content:
@@ -289,6 +293,7 @@ def trailers(rows: Sequence[Deployment], more: tuple[tuple[str, str], ...] = ())
     return (
         *(("Deployment-Id", row.id) for row in rows),
         ("Requested-by", f"{first.requested_by} ({first.team_id})"),
+        *((("On-behalf-of", first.on_behalf_of),) if first.on_behalf_of else ()),
         *more,
         *reason,
         *restores,

@@ -26,6 +26,11 @@ def shown(name: str) -> str:
     return mention(name) if _SLACK.fullmatch(name) else typed(name)
 
 
+def asked(requested_by: str, on_behalf_of: str) -> str:
+    """Who asked, for sentences; and for whom, where automation named somebody."""
+    return f"{mention(requested_by)} for {shown(on_behalf_of)}" if on_behalf_of else mention(requested_by)
+
+
 def checked(known: Catalogue, environment: Environment, name: str) -> str:
     """The name, when it is one that a person can have.
 

@@ -18,6 +18,7 @@ from storage.models import AuditRow, Card, CatalogueVersion, Change, Deployment,
 from storage.newcomers import NewDeployment, defaults
 from storage.phases import Phase
 from storage.prepared import Prepared, Row
+from storage.secrets import may_hold_secret, without_secrets
 
 OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
 """The phases of deployments that have not ended."""
@@ -271,13 +272,13 @@ class UnitOfWork:
             seq=end.next_seq,
             at=self.now,
             action=entry.action,
-            team_id=str(storable(entry.team_id)),
-            actor=str(storable(entry.actor)),
-            app=str(storable(entry.app)),
-            environment=str(storable(entry.environment)),
+            team_id=_kept(entry.team_id),
+            actor=_kept(entry.actor),
+            app=_kept(entry.app),
+            environment=_kept(entry.environment),
             deployment_id=entry.deployment_id,
             reason_code=entry.reason_code,
-            details=canonical(storable(entry.details)),
+            details=_kept_details(entry.details),
         )
         leaf = leaf_hash(audit_text(record))
         signature = ledger.extend(self.run, end, leaf, self._signer)
@@ -341,6 +342,17 @@ class UnitOfWork:
         return self.session.scalars(
             select(CatalogueVersion).where(table.valid).order_by(table.seen_at.desc()).limit(1)
         ).first()
+
+
+def _kept(text: str) -> str:
+    """As the record may hold it: what a person typed where a name belongs may be a token that was pasted."""
+    return str(without_secrets(storable(text)))
+
+
+def _kept_details(details: Mapping[str, object]) -> str:
+    text = canonical(storable(details))
+    # One look at the whole text is enough for nearly all rows.
+    return canonical(without_secrets(storable(details))) if may_hold_secret(text) else text
 
 
 def audit_text(row: AuditRow | AuditRecord) -> str:

@@ -39,7 +39,12 @@ def body(
     """The pull request's text: all that a reviewer decides by. What people typed is shown as text, never as markup."""
     table = [_line(row, contents[row.app]) for row in rows]
     lines = ["| app | from | to | image digest |", "|---|---|---|---|", *_fitting(table, _MOST_APPS, "apps")]
-    lines += ["", f"**Environment:** `{change.environment}`", f"**Requested by:** {_plain(change.requested_by)}"]
+    behalf = f" for {_plain(change.on_behalf_of)}" if change.on_behalf_of else ""
+    lines += [
+        "",
+        f"**Environment:** `{change.environment}`",
+        f"**Requested by:** {_plain(change.requested_by)}{behalf}",
+    ]
     if change.reason:
         lines.append(f"**Reason:** {_plain(change.reason)}")
     lines += _fitting(_restored(rows, contents), _MOST_TOLD, "lines")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from bot.gate.proposals import Seen
+from commands.behalf import asked
 from commands.binding import Binding
 from commands.catalogue import Approval, Catalogue, Comment
 from commands.reasons import ReasonCode, Refused
@@ -53,7 +54,13 @@ def ready(change: Change, known: Catalogue, difference: str) -> list[Note]:
     if change.required and rule is not None:
         who = " ".join(mentions(known, rule.groups))
         count = "an approval" if change.required == 1 else f"{change.required} approvals"
-        notes.append(reply(change, "ask", f"{who} {mention(change.requested_by)} asks for {count} of this.".strip()))
+        notes.append(
+            reply(
+                change,
+                "ask",
+                f"{who} {asked(change.requested_by, change.on_behalf_of)} asks for {count} of this.".strip(),
+            )
+        )
     return notes
 
 

@@ -7,9 +7,9 @@ from bot.slack import review as reviews
 from bot.slack.blocks import Block, SlackMessage, bold, button, chunked, context, fallback, section
 from bot.slack.review import ReviewView
 from bot.slack.text import cut, escape, foreign, link, middle, quoted
+from commands.behalf import asked
 from commands.ports import RolloutState
 from commands.reasons import ReasonCode
-from commands.requests import mention
 from storage.models import Deployment, Kind
 from storage.phases import STAGE_ORDER, Phase, Stage
 
@@ -74,7 +74,7 @@ def set_card(rows: Sequence[Deployment], commit_link: CommitLink, *, review: Rev
     first = rows[0]
     counts = {phase: sum(row.phase == phase for row in rows) for phase in Phase}
     title = f"{_set_mark(counts)} {len(rows)} apps · {first.environment} · {_set_state(counts, len(rows))}"
-    steps = [escape(f"✓ Requested by {mention(first.requested_by)}")]
+    steps = [escape(f"✓ Requested by {asked(first.requested_by, first.on_behalf_of)}")]
     if first.promoted_from:
         steps[0] += escape(f", from {first.promoted_from}")
     if review is not None:
@@ -209,7 +209,7 @@ def _can_be_cancelled(deployment: Deployment) -> bool:
 
 def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str, review: ReviewView | None = None) -> list[str]:
     """What has happened, in lines of mrkdwn: done, doing, or where it stopped."""
-    lines = [escape(f"✓ {_asked(deployment)} by {mention(deployment.requested_by)}")]
+    lines = [escape(f"✓ {_wish(deployment)} by {asked(deployment.requested_by, deployment.on_behalf_of)}")]
     if review is not None:
         lines += reviews.steps(review)
     phase = Phase(deployment.phase)
@@ -231,7 +231,7 @@ def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str, review: 
     return lines
 
 
-def _asked(deployment: Deployment) -> str:
+def _wish(deployment: Deployment) -> str:
     match deployment.kind:
         case Kind.ROLLBACK:
             return f"Rollback{f' to what `{deployment.restores}` deployed' if deployment.restores else ''} requested"

@@ -14,7 +14,7 @@ import pytest
 from bot.sandbox.card_gallery import gallery, page
 from bot.slack.answers import OLDER, answer_message, thread_message
 from bot.slack.blocks import SlackMessage
-from bot.slack.cards import CANCEL, ROLLBACK, deployment_card
+from bot.slack.cards import CANCEL, ROLLBACK, deployment_card, set_card
 from bot.slack.help import help_message
 from commands.reasons import ReasonCode
 from commands.requests import Answer, History, Row, mention
@@ -339,3 +339,20 @@ def test_the_picture_in_the_readme_is_drawn_of_cards_that_slack_takes() -> None:
     for said in ("ImagePullBackOff", "outcome unknown", "cancelled", "Older", "Did you mean", "3/5 updated"):
         assert said in drawn
     assert "```" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("", "Requested by api:nightly\n"),
+        ("U0DEVELOPER", "Requested by api:nightly for <@U0DEVELOPER>"),
+        ("dev@example.com", "Requested by api:nightly for `dev@example.com`"),
+        ("github:dev", "Requested by api:nightly for `github:dev`"),
+    ],
+)
+def test_a_card_says_for_whom_a_token_asked(named: str, said: str) -> None:
+    row = deployment(requested_by="api:nightly", on_behalf_of=named)
+    for card in (deployment_card(row, commit_link), set_card([row, row], commit_link)):
+        assert said.strip() in words(card)
+        assert said.strip() in card.text
+        assert named or "nightly for" not in words(card)

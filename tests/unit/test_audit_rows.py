@@ -4,6 +4,7 @@ Numbering under many writers is in test_storage_at_once; what is recorded, in th
 """
 
 import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from storage.database import Database
 from storage.models import AuditRow
 from storage.unit_of_work import AuditEntry, AuditRecord, Store, audit_text
 from tests.rows import audit_rows
+from tests.secrets import SECRETS
 
 AT = datetime(2026, 3, 1, 12, 30, 0, 5, tzinfo=UTC)
 ENTRY = AuditEntry(
@@ -134,3 +136,32 @@ def test_the_same_value_has_one_text_whatever_order_it_was_built_in(value: objec
 def test_floats_have_no_canonical_text(value: object) -> None:
     with pytest.raises(TypeError, match="no canonical form"):
         canonical(value)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_credential_that_somebody_pasted_is_not_recorded_wherever_it_stands(store: Store, secret: str) -> None:
+    """The record can never be edited, so it must not get there."""
+    details = {"reason": f"try {secret} then", "moved": [secret, {"deep": secret}], secret: 1, "version": "1.4.2"}
+    write(store, AuditEntry("deployment:refuse", secret, secret, secret, secret, "0123456789", "bad_usage", details))
+    (row,) = audit_rows(store)
+    kept = " ".join(str(one) for one in row.model_dump().values())
+    for part in secret.splitlines():
+        assert part not in kept
+    said = json.loads(row.details)
+    assert (said["reason"], said["version"]) == ("try [redacted] then", "1.4.2")
+    assert row.leaf == leaf_hash(audit_text(row)), "what is proven is what is kept"
+
+
+def test_an_address_is_kept_without_who_was_named_in_it(store: Store) -> None:
+    address = "https://user:p%40ss@git.example/infra.git"
+    write(store, replace(ENTRY, details={"url": address, "plain": "https://git.example/a@b"}))
+    said = json.loads(audit_rows(store)[0].details)
+    assert said == {"url": "https://[redacted]@git.example/infra.git", "plain": "https://git.example/a@b"}
+
+
+@pytest.mark.parametrize(
+    "text", ["fix basic authentication", "bearer of bad news, in full", "result_of_the_night: lt_short", "@night"]
+)
+def test_honest_words_are_recorded_as_they_are(store: Store, text: str) -> None:
+    write(store, replace(ENTRY, details={"reason": text}))
+    assert json.loads(audit_rows(store)[0].details) == {"reason": text}

@@ -219,3 +219,11 @@ def test_nobody_can_write_a_trailer_of_the_merge() -> None:
 def test_nothing_of_a_change_is_needed_but_its_rows() -> None:
     bare = replace(content(), told=())
     assert body(change(reason=""), [row(reason="")], {"web": bare}, effect("web")).count("Reason") == 0
+
+
+def test_whom_a_token_asked_for_is_said_and_kept() -> None:
+    more = {"requested_by": "api:nightly", "on_behalf_of": "dev@example.com"}
+    assert "**Requested by:** api:nightly for dev@\u200bexample.com" in text_of(**more).replace("\\", "")
+    kept = merge_message(change(**more), [row(**more)], [])
+    assert "Requested-by: api:nightly (T1)\nOn-behalf-of: dev@example.com\n" in kept
+    assert "On-behalf-of" not in merge_message(change(), [row()], [])

@@ -15,7 +15,8 @@ from bot.integrations.github.answers import Answer, Trouble
 from bot.integrations.github.connection import PER_PAGE, Client
 from bot.integrations.github.faults import AnsweredError, Reply, answered, judged, strange
 from bot.integrations.recent import Recent
-from bot.logs import GONE, redact
+from bot.logs import redact
+from storage.secrets import GONE
 
 _MOST_PAGES = 100
 _LONGEST_TEXT = 500
