@@ -45,11 +45,8 @@ def deploy(store: Store, facts: Facts, asker: Asker, request: Deploy) -> Answer:
         in_its_way = [one for one in ahead if not (request.break_glass and one.phase == Phase.AWAITING_APPROVAL)]
         _refuse_repeats(uow, facts, target, request.version, in_its_way)
         wish = Wish(Kind.DEPLOY, request.reason, not_before, request.break_glass)
-        opened = open_request(uow, facts, known, asker, [Planned(target, request.version)], wish)
-        if ahead:  # some may have been superseded
-            left = uow.waiting_for(target.app.name, target.environment.name)
-            ahead = [one for one in left if one.id != opened.card_id]
-        return accepted(uow, opened, ahead)
+        opened = open_request(uow, facts, known, asker, [Planned(target, request.version, ahead=ahead)], wish)
+        return accepted(uow, opened, [one for one in ahead if one.id not in opened.superseded])
 
     return answer_once(store, facts, asker, "deployment", details, decide)
 

@@ -1,6 +1,6 @@
 """How an accepted request becomes deployments: at once where commits are taken, through a review where they are not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from storage import gate, locks, models
 from storage.models import Card, Change, Kind, new_id
 from storage.newcomers import NewDeployment
 from storage.phases import Phase
-from storage.unit_of_work import AuditEntry, Note, UnitOfWork
+from storage.unit_of_work import AuditEntry, Note, UnitOfWork, Waiting
 
 ROLLBACK_PRIORITY = 10
 BREAK_GLASS_PRIORITY = 20
@@ -24,7 +24,10 @@ BREAK_GLASS_PRIORITY = 20
 
 @dataclass(frozen=True)
 class Planned:
-    """One app of a request. `restore_commit` and `restores` are of rollbacks, `promoted_from` of promotions."""
+    """One app of a request. `restore_commit` and `restores` are of rollbacks, `promoted_from` of promotions.
+
+    `ahead` is what waits for the same target, for a caller who has asked for it in this transaction.
+    """
 
     target: Target
     version: str
@@ -32,6 +35,7 @@ class Planned:
     promoted_from: str = ""
     restores: str = ""
     restore_commit: str = ""
+    ahead: Sequence[Waiting] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,15 @@ class Wish:
 
 @dataclass(frozen=True)
 class Opened:
-    """What became of a request. `change_id` is empty where nothing is reviewed; `card_id` names the card."""
+    """What became of a request. `change_id` is empty where nothing is reviewed; `card_id` names the card.
+
+    `superseded` are the ids of deployments that gave way to it.
+    """
 
     deployments: tuple[NewDeployment, ...]
     change_id: str
     card_id: str
+    superseded: frozenset[str] = frozenset()
 
 
 def open_request(
@@ -76,8 +84,7 @@ def open_request(
     ids = [new_id() for _ in planned]
     card_id = ids[0] if len(planned) == 1 else new_id()
     change_id = card_id if environment.production_like else ""
-    for one, mine in zip(planned, ids, strict=True):
-        _supersede_waiting(uow, one, mine, asker, wish)
+    gone = {older for one, mine in zip(planned, ids, strict=True) for older in _superseded(uow, one, mine, asker, wish)}
     single = len(planned) == 1
     in_force = locks.in_force(uow, uow.now)
     rows: list[NewDeployment] = []
@@ -92,7 +99,7 @@ def open_request(
         uow.session.add(Card(deployment_id=card_id, channel=known.channels.deployments, not_before=uow.now))
     if change_id:
         _add_change(uow, known, asker, change_id, card_id, rows, wish)
-    return Opened(tuple(rows), change_id, card_id)
+    return Opened(tuple(rows), change_id, card_id, frozenset(gone))
 
 
 def _deployment(one: Planned, mine: str, asker: Asker, wish: Wish, card_id: str, change_id: str) -> NewDeployment:
@@ -193,11 +200,12 @@ def _add_change(
     )
 
 
-def _supersede_waiting(uow: UnitOfWork, one: Planned, newer_id: str, asker: Asker, wish: Wish) -> None:
+def _superseded(uow: UnitOfWork, one: Planned, newer_id: str, asker: Asker, wish: Wish) -> Iterator[str]:
     """What cannot start yet and is for the same target gives way. A scheduled one keeps its time."""
     if wish.not_before is not None:
         return
-    for older in uow.waiting_for(one.target.app.name, one.target.environment.name):
+    waiting = uow.waiting_for(one.target.app.name, one.target.environment.name) if one.ahead is None else one.ahead
+    for older in waiting:
         waits = older.phase is Phase.AWAITING_APPROVAL or (older.phase is Phase.QUEUED and older.blocked)
         if waits and older.not_before is None and not (older.kind is Kind.ROLLBACK and wish.kind is not Kind.ROLLBACK):
             row = uow.deployment(older.id)

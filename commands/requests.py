@@ -338,7 +338,10 @@ class Answer:
 
     def as_json(self) -> str:
         """For the row that remembers what a delivery was answered."""
-        return json.dumps(asdict(self))  # ASCII: both databases can hold whatever a person typed
+        said = dict(vars(self))  # asdict copies every value, and every ack would wait for that
+        said["rows"] = [vars(row) for row in self.rows]
+        said["older"] = asdict(self.older) if self.older else None
+        return json.dumps(said)  # ASCII: both databases can hold whatever a person typed
 
     @classmethod
     def from_json(cls, text: str) -> "Answer":

@@ -129,15 +129,15 @@ def tail(run: Run) -> Tail:
     return Tail(frontier, str(sig or "") if last == frontier.size else "")
 
 
-def extend(run: Run, end: Tail, leaf: str, signer: Signer | None) -> str:
-    """Make the tree one leaf longer; returns what the row must keep as its `sig`."""
+def extend(run: Run, end: Tail, leaf: str, signer: Signer | None) -> Tail:
+    """Make the tree one leaf longer; returns its new end, whose `sig` the row must keep."""
     if signer is not None:
         _follow(run, signer)
     frontier, nodes = end.frontier.append(bytes.fromhex(leaf))
     for node in nodes:
         run(_SET_NODE, {"level": node.level, "idx": node.index, "hash": node.hash.hex()})
     run(_SET_STATE, {"size": frontier.size, "frontier": edge_text(frontier)})
-    return "" if signer is None else signer.sign(end, frontier)
+    return Tail(frontier, "" if signer is None else signer.sign(end, frontier))
 
 
 def rebuild(run: Run) -> int:

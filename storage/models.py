@@ -18,7 +18,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing t
 
 def new_id() -> str:
     """A deployment id: 10 characters, 50 random bits; short enough to say aloud, safe in a branch name."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(10))
+    bits = secrets.randbits(50)
+    return "".join(_ALPHABET[bits >> shift & 31] for shift in range(0, 50, 5))
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -34,7 +35,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a time without a zone must not be stored")
-        return value.astimezone(UTC)
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give UTC back."""

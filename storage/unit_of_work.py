@@ -33,6 +33,8 @@ Clock = Callable[[], datetime]
 MESSAGES_FOR = timedelta(days=30)  # far longer than any deployment lasts, whose keys keep it from telling things twice
 SEEN_FOR = timedelta(days=7)  # Slack's last retry comes after 5 minutes; people double-click within seconds
 BOT = "locktender"
+_END = "end of the record"
+"""In a session's `info`: what the last audit row of this transaction left. A session lives for one transaction."""
 
 
 def utc_now() -> datetime:
@@ -266,8 +268,7 @@ class UnitOfWork:
 
     def audit(self, entry: AuditEntry) -> AuditRecord:
         """Append one row, make the ledger's tree longer by it, and sign that. A gap in the numbers is a missing row."""
-        self._database.lock_audit(self.session)
-        end = ledger.tail(self.run)
+        end = self._end_of_record()
         record = AuditRecord(
             seq=end.next_seq,
             at=self.now,
@@ -281,9 +282,18 @@ class UnitOfWork:
             details=_kept_details(entry.details),
         )
         leaf = leaf_hash(audit_text(record))
-        signature = ledger.extend(self.run, end, leaf, self._signer)
-        self.run(_NEW_AUDIT_ROW, vars(record) | {"leaf": leaf, "sig": signature})
+        grown = ledger.extend(self.run, end, leaf, self._signer)
+        self.run(_NEW_AUDIT_ROW, vars(record) | {"leaf": leaf, "sig": grown.sig})
+        self.session.info[_END] = grown
         return record
+
+    def _end_of_record(self) -> ledger.Tail:
+        """Where the next row goes. Nobody else may append until this transaction ends, so it is read once in each."""
+        known: ledger.Tail | None = self.session.info.get(_END)
+        if known is None:
+            self._database.lock_audit(self.session)
+            known = ledger.tail(self.run)
+        return known
 
     def hold_audit(self) -> None:
         """Let nobody else append to the record until this transaction ends."""

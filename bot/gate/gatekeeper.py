@@ -18,6 +18,8 @@ from storage.unit_of_work import Store
 LEASE = timedelta(seconds=120)
 """How long a visit owns its change: longer than git, the renderer and the code host may take together."""
 LOOK_EVERY = 0.5
+AT_MOST_EVERY = 0.1
+"""Seconds from one look to the next: every request that is recorded asks for one, and most are of no change."""
 AT_ONCE = 4
 log = structlog.get_logger("gate")
 
@@ -74,6 +76,7 @@ class Gatekeeper:
             self._wake.clear()
             try:
                 self._round()
+                self._stopping.wait(AT_MOST_EVERY)
             except Exception:  # the edge of the thread: without it nothing would ever be approved again, in silence
                 log.exception("gate.round_failed")
                 self._stopping.wait(1.0)
