@@ -46,6 +46,21 @@ class Voice:
         return mention(self.slack_user) if self.slack_user else f"`{self.login}` on GitHub"
 
 
+@dataclass(frozen=True)
+class Compared:
+    """By which names somebody is known, and who they were told apart from.
+
+    Of each of those: what they are to the change, the name that it has of them, and the key of their person.
+    """
+
+    known_as: tuple[str, ...]
+    apart_from: tuple[tuple[str, str, str], ...]
+
+    def details(self) -> dict[str, object]:
+        """For the record."""
+        return {"known_as": list(self.known_as), "apart_from": [list(one) for one in self.apart_from]}
+
+
 def human(known: Catalogue, voice: Voice) -> Human:
     """Which person this is."""
     return people.by_slack(known, voice.slack_user) if voice.slack_user else people.by_login(known, voice.login)
@@ -70,6 +85,20 @@ def counted(known: Catalogue, facts: Facts, change: Reviewed, voices: Iterable[V
         if all(people.same(who, other) is Same.NO for other in found):
             found.append(who)
     return tuple(found)
+
+
+def compared(known: Catalogue, change: Reviewed, voice: Voice) -> Compared:
+    """For the record: who was compared with whom when `may_approve` let somebody through."""
+    others = [("requester", change.requested_by, people.by_slack(known, change.requested_by).key)]
+    if change.on_behalf_of:
+        others.append(("on-behalf-of", change.on_behalf_of, behalf.human(known, change.on_behalf_of).key))
+    for commit in change.strangers:
+        others += [("author", f"github:{one}", people.by_login(known, one).key) for one in commit.logins]
+        others += [("author", one, people.by_email(known, one).key) for one in commit.emails]
+    who = human(known, voice)
+    names = sorted([*who.slack, *(f"github:{one}" for one in who.logins), *who.emails])
+    apart = tuple(one for one in dict.fromkeys(others) if one[1].removeprefix("github:") not in _CODE_HOST)
+    return Compared(tuple(names), apart)
 
 
 def _not_their_own(known: Catalogue, change: Reviewed, voice: Voice, who: Human) -> None:

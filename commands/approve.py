@@ -1,7 +1,7 @@
 """Approve, reject, and review after the fact: what approvers say, bound to exactly what their card showed."""
 
 from commands import policy
-from commands.approvals import Reviewed, Voice, counted, may_approve
+from commands.approvals import Compared, Reviewed, Voice, compared, counted, may_approve
 from commands.binding import Binding
 from commands.catalogue import Accept, Catalogue, Comment
 from commands.catalogue import Approval as Rule
@@ -61,6 +61,7 @@ def approve(store: Store, facts: Facts, asker: Asker, request: Approve) -> Answe
                 comment=request.comment,
                 at=uow.now,
             ),
+            compared(known, wanted, Voice(slack_user=asker.user_id)),
         )
         have = len(voices(uow, known, facts, change))
         left = change.required - have
@@ -137,7 +138,8 @@ def review(store: Store, facts: Facts, asker: Asker, request: Review) -> Answer:
                 "There is nothing left to do.",
             )
         policy.check_reason(request.comment)
-        may_approve(known, facts, reviewed(known, change), Voice(slack_user=asker.user_id))
+        voice, wanted = Voice(slack_user=asker.user_id), reviewed(known, change)
+        who = may_approve(known, facts, wanted, voice)
         change.reviewed_by, change.reviewed_at = asker.user_id, uow.now
         late = uow.now > change.review_due
         uow.audit(
@@ -148,7 +150,13 @@ def review(store: Store, facts: Facts, asker: Asker, request: Review) -> Answer:
                 app=change.app,
                 environment=change.environment,
                 deployment_id=change.id,
-                details={"comment": request.comment, "late": late, "merge": change.merge_sha},
+                details={
+                    "comment": request.comment,
+                    "late": late,
+                    "merge": change.merge_sha,
+                    "person": who.key,
+                    **compared(known, wanted, voice).details(),
+                },
             )
         )
         text = f"{mention(asker.user_id)} reviewed this break-glass change. {request.comment}".strip()
@@ -181,7 +189,7 @@ def voices(uow: UnitOfWork, known: Catalogue, facts: Facts, change: Change) -> t
     return tuple(who.key for who in counted(known, facts, reviewed(known, change), heard))
 
 
-def record_approval(uow: UnitOfWork, change: Change, approval: Approval) -> None:
+def record_approval(uow: UnitOfWork, change: Change, approval: Approval, compared_with: Compared) -> None:
     """Store one person's yes with its audit row, have the change looked at. One that was taken back counts anew."""
     before = next((one for one in gate.approvals(uow, change) if one.person == approval.person), None)
     if before is None:
@@ -190,13 +198,13 @@ def record_approval(uow: UnitOfWork, change: Change, approval: Approval) -> None
         before.verdict, before.at, before.comment = approval.verdict, approval.at, approval.comment
         before.slack_user, before.login, before.source = approval.slack_user, approval.login, approval.source
     uow.session.flush()
-    uow.audit(said(change, approval))
+    uow.audit(said(change, approval, compared_with))
     gate.change_shown(uow, change)
     gate.visit_soon(uow, change)
 
 
-def said(change: Change, approval: Approval) -> AuditEntry:
-    """What somebody said of a change, with what they were shown."""
+def said(change: Change, approval: Approval, compared_with: Compared | None = None) -> AuditEntry:
+    """What somebody said of a change, with what they were shown and, for a yes, who they were told apart from."""
     verb = "approve" if approval.verdict == APPROVED else "reject"
     return AuditEntry(
         action=f"change:{verb}",
@@ -212,6 +220,7 @@ def said(change: Change, approval: Approval) -> AuditEntry:
             "source": approval.source,
             "comment": approval.comment,
             "person": approval.person,
+            **(compared_with.details() if compared_with else {}),
         },
     )
 

@@ -43,7 +43,7 @@ from commands.catalogue_parts import (
     fill,
     span,
 )
-from commands.catalogue_version import all_rules_version, rules_version
+from commands.catalogue_version import all_rules_version, rules_text, rules_version
 from commands.freezes import FreezeInForce, FreezeWindow, in_force
 from commands.ports import WorkloadRef
 
@@ -200,6 +200,10 @@ class Catalogue:
         if environment is not None:
             return self._rules_versions[environment]
         return all_rules_version(self._rules_versions)
+
+    def rules_text(self, environment: str) -> str:
+        """The rules whose hash is the `policy_version` of this environment, as canonical JSON. KeyError."""
+        return rules_text(self.environments[environment], self.groups, tuple(self.people.values()))
 
     def registry(self, app: App) -> RegistryHost | None:
         """The registry to ask about this app's versions; None when the file does not turn that on."""

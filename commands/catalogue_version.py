@@ -10,7 +10,12 @@ _FORM = "locktender-rules/1"  # change it when the same rules begin to mean some
 
 
 def rules_version(environment: Environment, groups: Mapping[str, Group], people: Iterable[KnownPerson]) -> str:
-    """SHA-256, in hex, of what decides who may ask for, approve and force a change of this environment.
+    """SHA-256, in hex, of `rules_text`."""
+    return hashlib.sha256(rules_text(environment, groups, people).encode()).hexdigest()
+
+
+def rules_text(environment: Environment, groups: Mapping[str, Group], people: Iterable[KnownPerson]) -> str:
+    """Canonical JSON of what decides who may ask for, approve and force a change of this environment.
 
     The order of lists and keys, comments, and defaults that are written out make no difference. People count with
     every identity, because being the same person is what excludes an approver; their names do not.
@@ -27,7 +32,7 @@ def rules_version(environment: Environment, groups: Mapping[str, Group], people:
         "groups": {name: _group(groups[name]) for name in named if name in groups},
         "people": sorted([sorted(one.slack), sorted(one.github), sorted(one.emails)] for one in people),
     }
-    return hashlib.sha256(canonical(rules).encode()).hexdigest()
+    return canonical(rules)
 
 
 def all_rules_version(versions: Mapping[str, str]) -> str:

@@ -71,7 +71,7 @@ class Merges:
             pull = self._out.host.pull_request(change.pr_number or 0)
             if pull.state is PullState.OPEN:
                 voices = self._still_approved(change, rows, pull)
-                self._begin(change)
+                self._begin(change, voices)
                 pull = self._merge(change, rows, voices)
             if pull.state is not PullState.MERGED:
                 raise NotNowError("The pull request was closed.")
@@ -111,8 +111,8 @@ class Merges:
             raise NotNowError(f"{len(who)} of {required} approvals count now.")
         return tuple(one.slack_user or f"github:{one.login}" for one in heard if one.person in who)
 
-    def _begin(self, change: Change) -> None:
-        """No row, no effect: that it is merged now is recorded before it is."""
+    def _begin(self, change: Change, approved_by: Sequence[str]) -> None:
+        """No row, no effect: that it is merged now, and whose approvals count, is recorded before it is."""
         with self._store.write() as uow:
             uow.audit(
                 AuditEntry(
@@ -120,7 +120,12 @@ class Merges:
                     app=change.app,
                     environment=change.environment,
                     deployment_id=change.id,
-                    details={"content": change.content, "head": change.head_sha, "pull_request": change.pr_url},
+                    details={
+                        "content": change.content,
+                        "head": change.head_sha,
+                        "pull_request": change.pr_url,
+                        "approved_by": list(approved_by),
+                    },
                 )
             )
 

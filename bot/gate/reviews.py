@@ -1,9 +1,10 @@
 """Reviews on the code host, read as approvals and rejections; and approvals that are taken back with a lost role."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from commands import approve
-from commands.approvals import Voice, may_approve
+from commands.approvals import Voice, compared, may_approve
 from commands.approve import APPROVED
 from commands.catalogue import Accept, Catalogue
 from commands.closing import close
@@ -95,7 +96,8 @@ class Reviews:
             return False
         if before is not None:
             before.verdict, before.at = APPROVED, review.at
-            uow.audit(_entry(change, "change:approve", review))
+            told = compared(known, approve.reviewed(known, change), Voice(login=review.login))
+            uow.audit(_entry(change, "change:approve", review, {"person": who.key, **told.details()}))
             return True
         if any(one.person == who.key and one.verdict == APPROVED for one in gate.approvals(uow, change)):
             return True  # the same person has said so in Slack
@@ -112,6 +114,7 @@ class Reviews:
                 comment=review.body[:500],
                 at=review.at,
             ),
+            compared(known, approve.reviewed(known, change), Voice(login=review.login)),
         )
         return True
 
@@ -138,7 +141,9 @@ def _withdraw(uow: UnitOfWork, change: Change, before: Approval | None, review: 
         gate.change_shown(uow, change)
 
 
-def _entry(change: Change, action: str, review: Review) -> AuditEntry:
+def _entry(
+    change: Change, action: str, review: Review, more: Mapping[str, object] = MappingProxyType({})
+) -> AuditEntry:
     return AuditEntry(
         action=action,
         actor=f"github:{review.login}",
@@ -151,5 +156,6 @@ def _entry(change: Change, action: str, review: Review) -> AuditEntry:
             "pull_request": change.pr_url,
             "review": review.url or str(review.id),
             "comment": review.body[:500],
+            **more,
         },
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from uuid import uuid4
 
 import structlog
@@ -176,6 +177,9 @@ class Visits:
                         "moved": list(news),
                         "blast_radius": sorted(seen.effect.others),
                         "policy": seen.binding.policy,
+                        "rules_commit": self._out.facts().in_force.commit,
+                        "shown": sha256(mine.shown.encode()).hexdigest(),
+                        "diff": sha256(mine.diff.encode()).hexdigest(),
                     },
                 )
             )

@@ -113,6 +113,8 @@ def test_a_members_yes_is_recorded_with_what_was_shown(store: Store) -> None:
         "looked at the diff",
         f"slack:{MANAGER}",
     )
+    assert details["known_as"] == [MANAGER]
+    assert details["apart_from"] == [["requester", ALICE, f"slack:{ALICE}"]]
 
 
 def test_the_yes_changes_no_state_itself_and_has_the_change_looked_at_at_once(store: Store) -> None:
@@ -403,7 +405,10 @@ def test_a_second_persons_look_closes_the_debt(store: Store) -> None:
     assert (change.reviewed_by, change.reviewed_at is not None) == (MANAGER, True)
     row = audit_rows(store)[-1]
     assert (row.action, row.actor, row.deployment_id) == ("change:review", MANAGER, one)
-    assert json.loads(row.details) == {"comment": "it is fine", "late": False, "merge": "e" * 40}
+    assert json.loads(row.details) == {
+        "comment": "it is fine", "late": False, "merge": "e" * 40,
+        "person": f"slack:{MANAGER}", "known_as": [MANAGER], "apart_from": [["requester", ONCALL, f"slack:{ONCALL}"]],
+    }  # fmt: skip
     (note,) = [json.loads(note.body)["text"] for note in messages(store) if note.key == f"thread:{one}:reviewed"]
     assert MANAGER in note
     assert "it is fine" in note

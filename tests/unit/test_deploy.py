@@ -29,6 +29,7 @@ from tests.desk_rig import (
     WIDE,
     asker,
     broken,
+    catalogue,
     check_refusal,
     check_words,
     deployment,
@@ -81,6 +82,7 @@ def test_a_deployment_is_accepted_recorded_and_shown_on_a_card(store: Store) -> 
     assert (audit.action, audit.actor, audit.deployment_id) == ("deployment:request", ALICE, row.id)
     assert json.loads(audit.details) == {
         "version": "1.4.2", "reason": "fixes the cart", "dry_run": False, "channel": "C0DEPLOYMENTS", "source": "slash",
+        "rules": catalogue().policy_version("staging"), "rules_commit": facts().in_force.commit,
     }  # fmt: skip
 
 
