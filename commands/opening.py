@@ -94,7 +94,8 @@ def open_request(
         row = replace(row, blocked=told(held_up))
         rows.append(row)
         uow.add(row, known.channel(one.target.app) if single else "")
-        uow.audit(about(row, f"{_subject(wish.kind)}:request", asker, _details(row, wish)))
+        rules = {"rules": known.policy_version(environment.name), "rules_commit": facts.in_force.commit}
+        uow.audit(about(row, f"{_subject(wish.kind)}:request", asker, _details(row, wish) | rules))
     if not single:
         uow.session.add(Card(deployment_id=card_id, channel=known.channels.deployments, not_before=uow.now))
     if change_id:
@@ -211,3 +212,4 @@ def _superseded(uow: UnitOfWork, one: Planned, newer_id: str, asker: Asker, wish
             row = uow.deployment(older.id)
             if row is not None:
                 supersede(uow, row, newer_id, one.version, asker.user_id)
+                yield older.id
