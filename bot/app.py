@@ -181,7 +181,8 @@ class Program:
         secret = self.settings.slack_signing_secret.get_secret_value()
         places = Places(commit_link(self.settings), self.settings.public_url)
         asked = api.create(Parts(self.store, self.factbook.facts, self._recorded, places))
-        app = web.create(bolt, secret, self.troubles, self._webhooks(), asked)
+        scraper = self.settings.metrics_token.get_secret_value()
+        app = web.create(bolt, secret, self.troubles, self._webhooks(), asked, metrics_token=scraper)
         REGISTRY.register(StoreCollector(self.store, lambda: self.engine.running))
         self.ready = True
         config = uvicorn.Config(

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", alias="LOCKTENDER_HOST")
     port: int = Field(default=3000, ge=0, le=65535, alias="LOCKTENDER_PORT")
     public_url: str = Field(default="", alias="LOCKTENDER_PUBLIC_URL")
+    metrics_token: SecretStr = Field(default=SecretStr(""), alias="LOCKTENDER_METRICS_TOKEN")
+    """What a scraper sends as a bearer token; without one, `/metrics` answers on this machine alone."""
 
     log_level: Annotated[str, NoDecode] = Field(default="info", alias="LOCKTENDER_LOG_LEVEL")
     """debug, info (default), warning or error: info has one line per step of a deployment."""
@@ -95,6 +97,13 @@ class Settings(BaseSettings):
         _check_url(value)
         if not value.endswith("/api/"):
             raise ValueError("it must end in /api/")
+        return value
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _metrics_token(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not re.fullmatch(r"[!-~]{16,512}", value.get_secret_value()):
+            raise ValueError("use at least 16 letters, digits and signs: `openssl rand -hex 32` makes such a token")
         return value
 
     @field_validator("infra_repo_url")

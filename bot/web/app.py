@@ -9,17 +9,18 @@ from urllib.parse import parse_qs, unquote_plus
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.slack.signing import Verdict, verify
+from bot.web import scrape
 
 LARGEST_BODY = 256 * 1024
 """Bytes; Slack's own payloads stay far below."""
+SLACK_PATH = "/slack/events"
 _SAYS_SOMETHING = re.compile("=[^&]")
 log = structlog.get_logger("web")
 
@@ -34,10 +35,12 @@ def create(
     troubles: Troubles,
     webhooks: Endpoint | None = None,
     api: ASGIApp | None = None,
-) -> FastAPI:
+    *,
+    metrics_token: str = "",
+) -> ASGIApp:
     """The application. Without a signing secret (Socket Mode) Slack's endpoint answers 404, as do GitHub's without.
 
-    `api` is the JSON API (bot.web.api), served below `/api`.
+    `api` is the JSON API (bot.web.api), served below `/api`. Who may have `/metrics`: bot.web.scrape.
     """
     app = FastAPI(title="Locktender", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -52,45 +55,60 @@ def create(
         found = await run_in_threadpool(troubles)
         return JSONResponse({"ready": not found, "troubles": found}, status_code=503 if found else 200)
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        """Prometheus' text format."""
-        return Response(await run_in_threadpool(generate_latest), media_type=CONTENT_TYPE_LATEST)
-
-    if bolt is not None and signing_secret:
-
-        async def slack(request: Request) -> Response:
-            """Commands, clicks and events. 401 for whatever Slack did not sign just now; its body is not logged."""
-            body = await _body(request)
-            if body is None:
-                return PlainTextResponse("too large", status_code=413)
-            headers = request.headers
-            verdict = verify(
-                signing_secret,
-                headers.get("x-slack-request-timestamp"),
-                body,
-                headers.get("x-slack-signature"),
-                time.time(),
-            )
-            if verdict is not Verdict.GENUINE:
-                log.warning("web.slack_refused", verdict=str(verdict))
-                return PlainTextResponse("not signed by Slack", status_code=401)
-            text = body.decode("utf-8", "replace")
-            if not _is_payload(text, headers.get("content-type", "")):
-                log.warning("web.slack_unreadable", length=len(body))
-                return PlainTextResponse("not a payload of Slack's", status_code=400)
-            asked = AsyncBoltRequest(body=text, headers=dict(headers))
-            answered = await bolt.async_dispatch(asked)
-            return Response(
-                content=answered.body,
-                status_code=answered.status,
-                headers={k: v[0] for k, v in answered.headers.items()},
-            )
-
-        # A plain route: every ack would wait for FastAPI's reading of parameters, and there are none.
-        app.router.routes.append(Route("/slack/events", slack, methods=["POST"]))
+    app.router.routes.append(Route("/metrics", scrape.endpoint(metrics_token), methods=["GET"]))
     _add(app, webhooks, api)
-    return app
+    return _SlackFirst(_slack(bolt, signing_secret), app) if bolt is not None and signing_secret else app
+
+
+class _SlackFirst:
+    """Slack's endpoint before everything else: every ack would wait for the other routes and their middleware."""
+
+    def __init__(self, slack: Endpoint, others: ASGIApp) -> None:
+        self._slack = slack
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != SLACK_PATH or scope["method"] != "POST":
+            await self._others(scope, receive, send)
+            return
+        try:
+            answer = await self._slack(Request(scope, receive))
+        except ClientDisconnect:
+            return
+        await answer(scope, receive, send)
+
+
+def _slack(bolt: AsyncApp, signing_secret: str) -> Endpoint:
+    """The endpoint of commands, clicks and events: 401 for whatever Slack did not sign just now, and no log of it."""
+
+    async def slack(request: Request) -> Response:
+        body = await _body(request)
+        if body is None:
+            return PlainTextResponse("too large", status_code=413)
+        headers = request.headers
+        verdict = verify(
+            signing_secret,
+            headers.get("x-slack-request-timestamp"),
+            body,
+            headers.get("x-slack-signature"),
+            time.time(),
+        )
+        if verdict is not Verdict.GENUINE:
+            log.warning("web.slack_refused", verdict=str(verdict))
+            return PlainTextResponse("not signed by Slack", status_code=401)
+        text = body.decode("utf-8", "replace")
+        if not _is_payload(text, headers.get("content-type", "")):
+            log.warning("web.slack_unreadable", length=len(body))
+            return PlainTextResponse("not a payload of Slack's", status_code=400)
+        asked = AsyncBoltRequest(body=text, headers=dict(headers))
+        answered = await bolt.async_dispatch(asked)
+        return Response(
+            content=answered.body,
+            status_code=answered.status,
+            headers={k: v[0] for k, v in answered.headers.items()},
+        )
+
+    return slack
 
 
 def _add(app: FastAPI, webhooks: Endpoint | None, api: ASGIApp | None) -> None:

@@ -17,6 +17,8 @@ from storage.models import Deployment, Target
 from storage.phases import Phase
 from storage.unit_of_work import Note, Store
 
+SCRAPER = "0123456789abcdef0123"
+
 
 @pytest.fixture
 def troubles() -> list[str]:
@@ -70,6 +72,39 @@ async def test_metrics_are_in_prometheus_own_format_and_move(probe: httpx.AsyncC
     assert f'locktender_ack_seconds_count{{kind="command"}} {acks + 1}' in answer.text
     assert f'locktender_step_seconds_count{{step="write"}} {steps + 1}' in answer.text
     assert "locktender_slack_messages_total" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("token", "peer", "headers", "status"),
+    [
+        ("", "127.0.0.1", {}, 200),
+        ("", "::1", {}, 200),
+        ("", "127.0.0.9", {}, 200),
+        ("", "10.0.0.7", {}, 403),
+        ("", "testclient", {}, 403),
+        ("", "127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 403),
+        ("", "127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 403),
+        ("", "127.0.0.1", {"X-Real-IP": "127.0.0.1"}, 403),
+        ("", "10.0.0.7", {"Authorization": "Bearer "}, 403),
+        (SCRAPER, "10.0.0.7", {"Authorization": f"Bearer {SCRAPER}"}, 200),
+        (SCRAPER, "127.0.0.1", {"authorization": f"bearer {SCRAPER}", "X-Forwarded-For": "10.0.0.7"}, 200),
+        (SCRAPER, "127.0.0.1", {}, 401),
+        (SCRAPER, "127.0.0.1", {"Authorization": f"Bearer {SCRAPER}x"}, 401),
+        (SCRAPER, "127.0.0.1", {"Authorization": f"Basic {SCRAPER}"}, 401),
+        (SCRAPER, "127.0.0.1", {"Authorization": "Bearer \u00fc".encode()}, 401),
+    ],
+)
+async def test_metrics_are_for_this_machine_or_for_whoever_has_the_token(
+    token: str, peer: str, headers: dict[str, str | bytes], status: int
+) -> None:
+    app = create(None, "", list, metrics_token=token)
+    transport = httpx.ASGITransport(app, client=(peer, 40000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://bot") as client:
+        answer = await client.get("/metrics", headers=headers)
+    assert answer.status_code == status
+    assert ("locktender_ack_seconds" in answer.text) == (status == 200)
+    assert status == 200 or "LOCKTENDER_METRICS_TOKEN" in answer.text
+    assert SCRAPER not in answer.text
 
 
 @pytest.fixture
