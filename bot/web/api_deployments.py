@@ -11,8 +11,9 @@ from bot.web.api_body import parse, read_object, unknown_fields
 from bot.web.api_errors import Code, Problem, of_reason
 from bot.web.api_models import Accepted, DeploymentIn, DeploymentOut, DeploymentPage, body_of
 from bot.web.api_parts import Filter, IdempotencyKey, Limit, Parts, Since, answers, one_key
+from commands.reads import read_by
 from commands.token_deploy import Wanted, ask
-from commands.tokens import Bearer, Right, need
+from commands.tokens import Bearer
 from storage import gate
 from storage.deployments import DeploymentFilter, page
 from storage.phases import Phase
@@ -76,7 +77,13 @@ def router(parts: Parts) -> APIRouter:
         wanted = DeploymentFilter(app, environment, phase, since, before, limit)
 
         def look() -> list[DeploymentOut]:
-            need(bearer, Right.READ)
+            filters = {
+                "app": app,
+                "env": environment,
+                "phase": str(phase or ""),
+                "since": since.isoformat() if since else "",
+            }
+            read_by(parts.store, parts.facts(), bearer, "deployments", filters)
             with parts.store.read() as uow:
                 rows = page(uow, wanted)
                 return [views.deployment(row, gate.change_of(uow, row.change_id), parts.places) for row in rows]
@@ -93,9 +100,11 @@ def router(parts: Parts) -> APIRouter:
 
         def look() -> DeploymentOut:
             with parts.store.read() as uow:
+                asked_by = row.requested_by if (row := uow.deployment(name)) is not None else ""
+            if asked_by != bearer.actor:
+                read_by(parts.store, parts.facts(), bearer, "deployment", {"id": name})
+            with parts.store.read() as uow:
                 row = uow.deployment(name)
-                if row is None or row.requested_by != bearer.actor:
-                    need(bearer, Right.READ)
                 if row is None:
                     what, step = f"There is no deployment {name}.", "List them: /api/v1/deployments."
                     raise Problem(404, Code.NOT_FOUND, what, step)

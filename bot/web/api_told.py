@@ -12,8 +12,9 @@ from bot.web.api_errors import Code, Problem
 from bot.web.api_models import ImageIn, ImageKept, ImagePage, RecordIn, RecordKept, RecordOut, RecordPage, body_of
 from bot.web.api_parts import LARGEST_SEQ, BeforeSeq, Filter, IdempotencyKey, Limit, Parts, Since, answers
 from commands.images import image_ready
+from commands.reads import read_by
 from commands.records import record_deployment
-from commands.tokens import Bearer, Right, need
+from commands.tokens import Bearer
 from storage import told
 from storage.models import AuditRow
 from storage.told import ToldFilter
@@ -75,7 +76,7 @@ def _records(routes: APIRouter, parts: Parts) -> None:
             with parts.store.read() as uow:
                 row = told.of_seq(uow, told.DEPLOYMENT, seq)
             if row is None or row.actor != bearer.actor:
-                need(bearer, Right.READ)
+                read_by(parts.store, parts.facts(), bearer, "record", {"seq": str(seq)})
             if row is None:
                 raise Problem(404, Code.NOT_FOUND, f"Row {seq} is no deployment's record.", "List them: /v1/records.")
             return row
@@ -118,11 +119,16 @@ def _images(routes: APIRouter, parts: Parts) -> None:
         return ImagePage(images=[views.image(row) for row in rows], before=more)
 
 
+_LISTS = {told.DEPLOYMENT: "records", told.IMAGE: "images"}
+
+
 async def _page(parts: Parts, bearer: Bearer, action: str, wanted: ToldFilter) -> tuple[list[AuditRow], int | None]:
     """Rows, and the `before` that asks for the next page."""
 
     def look() -> list[AuditRow]:
-        need(bearer, Right.READ)
+        since = wanted.since.isoformat() if wanted.since else ""
+        filters = {"app": wanted.app, "env": wanted.environment, "since": since}
+        read_by(parts.store, parts.facts(), bearer, _LISTS[action], filters)
         with parts.store.read() as uow:
             return told.listed(uow, action, wanted)
 

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,12 @@ async def both(store: Store) -> AsyncIterator[Api]:
 
 def actions(api: Api) -> list[str]:
     return [row.action for row in audit_rows(api.store) if not row.action.startswith("token:")]
+
+
+def reads(api: Api) -> list[tuple[str, dict[str, object]]]:
+    """Who has read what, as the record has it."""
+    rows = [row for row in audit_rows(api.store) if row.action == "audit:read"]
+    return [(row.actor, json.loads(row.details)) for row in rows]
 
 
 # ---------------------------------------------------------------- records
@@ -667,3 +673,70 @@ async def test_the_description_needs_no_token_no_script_and_nothing_from_elsewhe
 async def test_an_old_snapshot_does_not_matter_to_a_record(api: Api) -> None:
     api.knows = replace(facts(), snapshot_age=timedelta(days=3))
     assert (await api.post("records", RECORD, api.token("records"))).status_code == 201
+
+
+# ---------------------------------------------------------------- reading is recorded
+
+
+async def test_whatever_takes_the_scope_read_is_recorded_with_its_filters(both: Api) -> None:
+    reader = both.token("read", name="reader")
+    name = (await both.post("deployments", DEPLOY, both.token("deploy:staging"))).json()["id"]
+    await both.get("records", reader, environment="production", since="2026-01-15T10:30:00+01:00")
+    await both.get("images", reader, app=APP)
+    await both.get("deployments", reader, phase="queued")
+    await both.get(f"deployments/{name}", reader)
+    await both.get("records/7", reader)
+    assert {actor for actor, _ in reads(both)} == {"api:reader"}
+    assert [details for _, details in reads(both)] == [
+        {
+            "what": "records",
+            "filters": {"env": "production", "since": "2026-01-15T09:30:00+00:00"},
+            "source": "api",
+        },
+        {"what": "images", "filters": {"app": APP}, "source": "api"},
+        {"what": "deployments", "filters": {"phase": "queued"}, "source": "api"},
+        {"what": "deployment", "filters": {"id": name}, "source": "api"},
+        {"what": "record", "filters": {"seq": "7"}, "source": "api"},
+    ]
+
+
+async def test_a_program_that_asks_all_day_is_recorded_once_an_hour_for_each_question(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    now = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
+    database = Database(sqlite_url(Path(shutil.copy(sqlite_template, tmp_path / "api.db"))))
+    made = serve(Store(database, lambda: now))
+    async with made.client:
+        reader, other = made.token("read", name="reader"), made.token("read", name="other")
+        for before in range(5):
+            await made.get("records", reader, before=before)
+        assert len(reads(made)) == 1, "the same question, page by page"
+        await made.get("records", reader, environment="staging")
+        await made.get("records", other)
+        assert [actor for actor, _ in reads(made)] == ["api:reader", "api:reader", "api:other"]
+        now += timedelta(hours=1)
+        await made.get("records", reader)
+        await made.get("records", reader)
+    assert len(reads(made)) == 4
+    database.close()
+
+
+async def test_the_same_question_five_times_at_once_is_one_row(both: Api) -> None:
+    reader = both.token("read", name="reader")
+    answers = await asyncio.gather(*(both.get("deployments", reader) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(reads(both)) == 1
+
+
+async def test_looking_at_what_one_has_asked_for_or_told_oneself_is_no_reading(api: Api) -> None:
+    token = api.token("deploy:staging", "records")
+    name = (await api.post("deployments", DEPLOY, token)).json()["id"]
+    seq = (await api.post("records", RECORD, token)).json()["seq"]
+    assert (await api.get(f"deployments/{name}", token)).status_code == 200
+    assert (await api.get(f"records/{seq}", token)).status_code == 200
+    assert reads(api) == []
+
+
+async def test_what_is_refused_has_not_been_read(api: Api) -> None:
+    assert (await api.get("records", api.token("records"))).status_code == 403
+    assert actions(api) == ["read:refuse"]
