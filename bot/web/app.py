@@ -68,13 +68,15 @@ class _SlackFirst:
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != SLACK_PATH or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] != SLACK_PATH:
             await self._others(scope, receive, send)
             return
-        try:
-            answer = await self._slack(Request(scope, receive))
-        except ClientDisconnect:
-            return
+        answer: Response = PlainTextResponse("only POST", status_code=405, headers={"Allow": "POST"})
+        if scope["method"] == "POST":
+            try:
+                answer = await self._slack(Request(scope, receive))
+            except ClientDisconnect:
+                return
         await answer(scope, receive, send)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from bot.web import app as web
 from bot.web.api import create
@@ -44,7 +44,7 @@ class Api:
 
     store: Store
     client: httpx.AsyncClient
-    app: FastAPI
+    app: ASGIApp
     knows: Facts = field(default_factory=lambda: facts(images={}))
     poked: int = 0
 
