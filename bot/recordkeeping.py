@@ -19,7 +19,9 @@ from storage.verdict import Verdict
 
 VERIFY_SECONDS = 120.0
 """How long `/audit verify` may take; the command line has no such limit."""
-MOST_BATCHES = 20
+MOST_BATCHES = 100
+GENTLY = 25
+"""Rows indexed in one transaction while commands come in: an ack waits for the whole of it."""
 log = structlog.get_logger("record")
 
 
@@ -53,7 +55,7 @@ class Recordkeeping:
 
     def _index(self) -> None:
         for _ in range(MOST_BATCHES):
-            if not audit_index.catch_up(self._store):
+            if audit_index.catch_up(self._store, GENTLY) < GENTLY:
                 return
 
     def _give(self) -> None:

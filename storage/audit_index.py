@@ -7,14 +7,13 @@ the mark are looked through one by one (storage.history), so a search never wait
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import marks
@@ -145,36 +144,40 @@ def keys(found: Terms) -> Iterator[str]:
 def catch_up(store: Store, limit: int = BATCH) -> int:
     """Index the next rows, at most `limit`, in a transaction of its own; how many there were.
 
-    Call it again while it gives `limit`. Replicas may call it at once: each row is indexed by one of them.
+    Call it again while it gives `limit`. Replicas may call it at once: each row is indexed by one of them. Everything
+    is worked out before the transaction that writes: acks wait for that.
     """
     with store.read() as uow:
-        last = uow.session.scalar(select(func.max(cast("Any", AuditRow).seq))) or 0
-        if last <= progress(uow).seq:
-            return 0
-    with store.write() as uow:
-        return extend(uow, limit)
-
-
-def keep_up(store: Store, seconds: float = 0.8) -> None:
-    """For a job that comes every second: index what is new, in small transactions, for at most so long."""
-    until = time.monotonic() + seconds
-    while catch_up(store) == BATCH and time.monotonic() < until:
-        pass
+        done = progress(uow)
+        found = [terms(row) for row in _after(uow, done, limit)]
+    if found:
+        with store.write() as uow:
+            if (
+                _held(uow).seq == done.seq
+            ):  # else another replica was here in between; what is left is for the next call
+                _take(uow, done, found)
+    return len(found)
 
 
 def extend(uow: UnitOfWork, limit: int) -> int:
     """As `catch_up`, inside a transaction that writes."""
-    table = cast("Any", AuditRow)
     done = _held(uow)
-    rows = uow.session.scalars(select(AuditRow).where(table.seq > done.seq).order_by(table.seq).limit(limit)).all()
-    if not rows:
-        return 0
-    found = [terms(row) for row in rows]
+    found = [terms(row) for row in _after(uow, done, limit)]
+    if found:
+        _take(uow, done, found)
+    return len(found)
+
+
+def _after(uow: UnitOfWork, done: Progress, limit: int) -> Sequence[AuditRow]:
+    table = cast("Any", AuditRow)
+    return uow.session.scalars(select(AuditRow).where(table.seq > done.seq).order_by(table.seq).limit(limit)).all()
+
+
+def _take(uow: UnitOfWork, done: Progress, found: Sequence[Terms]) -> None:
     add(uow, found)
     for one in found:
         done = done.after(one)
     marks.set_mark(uow, MARK, done.as_text())
-    return len(found)
 
 
 def add(uow: UnitOfWork, found: Sequence[Terms]) -> None:
