@@ -1,5 +1,6 @@
 """`/audit history`: the record, a page at a time, newest first."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from commands import audit_filter, audit_policy
@@ -22,14 +23,7 @@ def history(store: Store, facts: Facts, asker: Asker, request: History) -> Answe
         found = search(uow, audit_filter.wished(request, uow.now, PAGE))
         page = found.rows[:PAGE]
         filters = audit_filter.said(request)
-        uow.audit(
-            AuditEntry(
-                action="audit:read",
-                actor=asker.user_id,
-                team_id=asker.team_id,
-                details={"filters": filters, "rows": len(page), "source": str(asker.source)},
-            )
-        )
+        record(uow, asker, filters, len(page))
         left_out = (
             f" Rows {found.unread[0]} to {found.unread[1]} are still being indexed and were left out."
             if found.unread
@@ -51,3 +45,15 @@ def history(store: Store, facts: Facts, asker: Asker, request: History) -> Answe
         )
 
     return answer_once(store, facts, asker, "audit", {"before": request.before}, decide)
+
+
+def record(uow: UnitOfWork, asker: Asker, filters: Mapping[str, str], rows: int) -> None:
+    """That somebody read so many rows of the record."""
+    uow.audit(
+        AuditEntry(
+            action="audit:read",
+            actor=asker.user_id,
+            team_id=asker.team_id,
+            details={"filters": filters, "rows": rows, "source": str(asker.source)},
+        )
+    )

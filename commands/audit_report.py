@@ -58,8 +58,7 @@ def _answer(store: Store, facts: Facts, asker: Asker, request: Report, ordered: 
     def decide(uow: UnitOfWork) -> Answer:
         audit_policy.may_read(facts, asker)
         found = reported(uow, request)
-        details = {"app": request.app[:63], "env": request.environment[:63], "since": request.since[:40]}
-        uow.audit(AuditEntry("audit:report", actor=asker.user_id, team_id=asker.team_id, details=details))
+        record(uow, asker, request)
         where = " in ".join(typed(name) for name in (request.app, request.environment) if name)
         of = f"{where}, " if where else ""
         span = f"{of}{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC"
@@ -82,6 +81,12 @@ def _answer(store: Store, facts: Facts, asker: Asker, request: Report, ordered: 
         )
 
     return answer_once(store, facts, asker, "audit:report", {"app": request.app, "env": request.environment}, decide)
+
+
+def record(uow: UnitOfWork, asker: Asker, request: Report) -> None:
+    """That somebody asked for the numbers."""
+    details = {"app": request.app[:63], "env": request.environment[:63], "since": request.since[:40]}
+    uow.audit(AuditEntry("audit:report", actor=asker.user_id, team_id=asker.team_id, details=details))
 
 
 def reported(uow: UnitOfWork, request: Report) -> Reported:

@@ -41,15 +41,7 @@ def show(store: Store, facts: Facts, asker: Asker, request: Show) -> Answer:
     def decide(uow: UnitOfWork) -> Answer:
         audit_policy.may_read(facts, asker)
         story = find(uow, request.words)
-        uow.audit(
-            AuditEntry(
-                action="audit:show",
-                actor=asker.user_id,
-                team_id=asker.team_id,
-                deployment_id=story.name,
-                details={"rows": len(story.rows), "source": str(asker.source)},
-            )
-        )
+        record(uow, asker, story.name, len(story.rows))
         told = [told_row(row) for row in story.rows]
         cut = len(told) - MOST_ROWS
         if cut > 0:
@@ -64,6 +56,19 @@ def show(store: Store, facts: Facts, asker: Asker, request: Show) -> Answer:
         )
 
     return answer_once(store, facts, asker, "audit:show", {"words": " ".join(request.words)[:200]}, decide)
+
+
+def record(uow: UnitOfWork, asker: Asker, name: str, rows: int) -> None:
+    """That somebody looked at the story of what has this id."""
+    uow.audit(
+        AuditEntry(
+            action="audit:show",
+            actor=asker.user_id,
+            team_id=asker.team_id,
+            deployment_id=name,
+            details={"rows": rows, "source": str(asker.source)},
+        )
+    )
 
 
 def find(uow: UnitOfWork, words: tuple[str, ...]) -> Story:

@@ -48,7 +48,7 @@ class Doorkeeper:
         return found
 
     async def _refuse(self, request: Request, bad: BadToken) -> Problem:
-        address = _place(request.client.host if request.client else "")
+        address = place(request.client.host if request.client else "")
         wait = self._limits.refused.take(address)
         if wait:
             return _slower("Too many requests with no good token came from this address.", wait)
@@ -65,7 +65,7 @@ def _slower(what: str, wait: int) -> Problem:
     return Problem(429, Code.RATE_LIMITED, what, step, headers={"Retry-After": str(wait)})
 
 
-def _place(host: str) -> str:
+def place(host: str) -> str:
     """An address to count by: of IPv6 the network, for whoever has one address there has all of them."""
     try:
         address = ipaddress.ip_address(host)
