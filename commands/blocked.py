@@ -44,9 +44,8 @@ def refresh_blocked(store: Store, facts: Facts) -> int:
 
 def _behind(uow: UnitOfWork, facts: Facts) -> list[tuple[str, str]]:
     """Ids of waiting deployments whose card says something else than is so, with what is so."""
-    waiting = locks.waiting(uow)
-    if not waiting:
-        return []
     in_force = locks.in_force(uow, uow.now)
+    # Mostly nothing is in anybody's way: then only those need a look for which something was, or that have a time.
+    waiting = locks.waiting(uow, said_or_timed=not in_force and facts.in_force.lets_all_pass)
     now = ((one, told(blocks(one, in_force, facts.in_force, uow.now))) for one in waiting)
     return [(one.id, text) for one, text in now if text != one.blocked]

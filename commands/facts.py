@@ -26,6 +26,11 @@ class CatalogueInForce:
     problem: str = "The infra-repo has not been read yet."
     next_step: str = "Wait a few seconds and run the command again."
 
+    @property
+    def lets_all_pass(self) -> bool:
+        """True when the file holds nobody up, at whatever time: it is known, without faults, and has no freezes."""
+        return self.catalogue is not None and not self.faults and not self.catalogue.freeze_windows
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -93,14 +93,19 @@ def run_out(uow: UnitOfWork, at: datetime) -> list[Lock]:
     return list(uow.session.scalars(query))
 
 
-def waiting(uow: UnitOfWork) -> list[Held]:
-    """Every deployment that waits (previews left out), without the ORM: this is asked about once a second."""
+def waiting(uow: UnitOfWork, *, said_or_timed: bool = False) -> list[Held]:
+    """Every deployment that waits (previews left out), without the ORM: this is asked about once a second.
+
+    With `said_or_timed` only those whose card names something in the way, or that have a time to wait for.
+    """
     table = cast("Any", Deployment)
     query = (
         select(table.id, table.app, table.environment, table.kind, table.break_glass, table.not_before, table.blocked)
         .where(table.phase.in_(WAITING), table.kind != Kind.PREVIEW)
         .order_by(table.requested_at, table.id)
     )
+    if said_or_timed:
+        query = query.where(or_(table.blocked != "", table.not_before.is_not(None)))
     return [
         Held(row.id, row.app, row.environment, Kind(row.kind), row.break_glass, row.not_before, row.blocked)
         for row in uow.session.execute(query)
