@@ -13,6 +13,7 @@ from commands.audit_show import show
 from commands.cancel import cancel
 from commands.deploy import deploy
 from commands.desk import answer_once
+from commands.evidence import evidence
 from commands.facts import Facts
 from commands.locks import freeze, lock, unfreeze, unlock
 from commands.promote import promote
@@ -28,6 +29,7 @@ _USE_CASES: Mapping[type[Request], Callable[[Store, Facts, Asker, Any], Answer]]
     requests.Approve: approve,
     requests.Cancel: cancel,
     requests.Deploy: deploy,
+    requests.Evidence: evidence,
     requests.Export: export,
     requests.Freeze: freeze,
     requests.History: history,

@@ -97,7 +97,8 @@ def compared(known: Catalogue, change: Reviewed, voice: Voice) -> Compared:
         others += [("author", one, people.by_email(known, one).key) for one in commit.emails]
     who = human(known, voice)
     names = sorted([*who.slack, *(f"github:{one}" for one in who.logins), *who.emails])
-    apart = tuple(one for one in dict.fromkeys(others) if one[1].removeprefix("github:") not in _CODE_HOST)
+    nobody = {"", *_CODE_HOST}
+    apart = tuple(one for one in dict.fromkeys(others) if one[1].removeprefix("github:") not in nobody)
     return Compared(tuple(names), apart)
 
 

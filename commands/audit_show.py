@@ -50,7 +50,8 @@ def show(store: Store, facts: Facts, asker: Asker, request: Show) -> Answer:
         return Answer(
             ReasonCode.ANSWERED,
             f"The story of `{story.name}`, oldest first.",
-            f"`/audit history id:{story.name}` lists its rows with every filter.",
+            f"`/audit history id:{story.name}` lists its rows with every filter; `/audit evidence {story.name}` has "
+            "all of it with proofs, for an auditor.",
             rows=(*_head(story), *told),
             deployment_id=story.name,
         )

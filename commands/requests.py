@@ -227,6 +227,13 @@ class Show:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """`/audit evidence ID`: everything about one change, in files that prove themselves. A commit or `#ROW` will do."""
+
+    name: str
+
+
 class ExportForm(StrEnum):
     """What kind of file."""
 
@@ -299,6 +306,7 @@ Request = (
     | Help
     | History
     | Show
+    | Evidence
     | Export
     | Report
     | Verify

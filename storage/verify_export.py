@@ -11,7 +11,7 @@ Rows of a whole export are put into a database of their own for a moment, which 
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from storage.verify import Progress, verify
 from storage.verify_rows import BLOCK, HASHED, Book, Reader, row_text
 
 FORMAT = "locktender-audit/1"
+LEFT_OUT = "Rows that the filters left out are not in this file: that none else is missing, only the record shows."
 _LONGEST = 4_000_000  # characters of a line: a row with the longest details is a small part of that
 _COLUMNS = (
     "seq", "at", "action", "team_id", "actor", "app", "environment", "deployment_id", "reason_code", "details",
@@ -82,7 +83,7 @@ def verify_export(
     if not isinstance(header, Header):
         raise NotAnExportError("The file has no first line that says what it is.")
     if header.filters:
-        return _judge_part(header, lines, trust, database)
+        return judge_part(header, lines, trust, database, LEFT_OUT)
     with TemporaryDirectory(prefix="locktender-verify-") as folder:
         book = Book.at(Path(folder) / "export.db")
         _fill(Path(folder) / "export.db", lines)
@@ -104,7 +105,7 @@ def read(path: Path) -> Iterator[Header | Line]:
                 said = json.loads(text)
                 if not isinstance(said, dict):
                     raise NotAnExportError(f"Line {number} of the file is no JSON object.")
-                yield _header(said) if number == 1 else _line(said)
+                yield _header(said) if number == 1 else line_of(said)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise NotAnExportError(f"Line {number} of the file is not what `audit export jsonl` writes.") from error
     if number == 0:
@@ -124,7 +125,8 @@ def _header(said: Mapping[str, Any]) -> Header:
     )
 
 
-def _line(said: Mapping[str, Any]) -> Line:
+def line_of(said: Mapping[str, Any]) -> Line:
+    """A row of the file. KeyError, ValueError, TypeError and AttributeError for what is none."""
     details = said["details"]
     known = dict(said) | {
         "at": _stored_time(said["at"]),
@@ -210,8 +212,10 @@ def _with(verdict: Verdict, more: tuple[Finding, ...]) -> Verdict:
     return replace(verdict, state=State.TAMPERED, findings=findings)
 
 
-def _judge_part(header: Header, lines: Iterator[Header | Line], trust: Trust, database: Book | None) -> Verdict:
-    """A filtered export: every row by itself. That rows were left out shows nowhere; only the database can tell."""
+def judge_part(
+    header: Header, lines: Iterable[Header | Line], trust: Trust, database: Book | None, note: str
+) -> Verdict:
+    """Every row by itself, by its proof. That rows were left out shows nowhere here: `note` says what that means."""
     anchors, found = _anchor(header, trust)
     findings = list(found)
     signed = any(anchor.signed.signed_by(key) for anchor in anchors for key in trust.keys)
@@ -231,11 +235,10 @@ def _judge_part(header: Header, lines: Iterator[Header | Line], trust: Trust, da
                 break
     proven = count if signed and not unproved and not findings else 0
     state = State.TAMPERED if findings else State.PROVEN if proven else State.UNKNOWN
-    left_out = "Rows that the filters left out are not in this file: that none else is missing, only the record shows."
-    notes: tuple[str, ...] = (left_out,)
+    notes: tuple[str, ...] = (note,) if note else ()
     if state is State.UNKNOWN:
         why = "its checkpoint" if not signed else "each of its rows"
-        notes = (f"The rows fit their hashes, but the export has no proof of {why} by a key that you trust.", left_out)
+        notes = (f"The rows fit their hashes, but the file has no proof of {why} by a key that you trust.", *notes)
     return Verdict(state, count, proven, findings=tuple(findings), notes=notes)
 
 

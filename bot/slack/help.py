@@ -33,6 +33,7 @@ More filters: `id:DEPLOYMENT`, `until:2026-01-31`, `commit:abc1234`, `version:1.
 Every request, refusal, approval, commit, build and ending is in it.
 *One story*  `/audit show ID`: who asked, who approved what, what became of it
 *In the browser*  `/audit open` or `/audit open ID`: a link for you alone
+*Evidence*  `/audit evidence ID`: all of it for an auditor, a page and a file that proves itself
 *A file*  `/audit export csv|jsonl [filters]`, to you alone
 *Numbers*  `/audit report [since:30d] [app:APP] [env:ENVIRONMENT]`: how often, how fast, how well
 *Proof*  `/audit verify`: whether anybody changed the record"""

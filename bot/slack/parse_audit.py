@@ -5,7 +5,20 @@ from collections.abc import Callable, Sequence
 
 from bot.slack.parse_text import clean, example, usage
 from commands.grammar import nearest
-from commands.requests import Export, ExportForm, Help, History, Mistake, Open, Report, Request, Show, Verify, typed
+from commands.requests import (
+    Evidence,
+    Export,
+    ExportForm,
+    Help,
+    History,
+    Mistake,
+    Open,
+    Report,
+    Request,
+    Show,
+    Verify,
+    typed,
+)
 
 FILTERS = {
     "app": "app",
@@ -24,14 +37,15 @@ LONGEST_WORDS = 300
 """Characters of plain words, together: they travel in a button."""
 _USER = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>")
 _USER_ID = re.compile(r"[UW][A-Z0-9]{2,}")
-_ELSEWHERE = re.compile(r"(github|git|api|slack):\S{1,100}")
+_ELSEWHERE = re.compile(r"(github|git|api|cli|slack):\S{1,100}")
 _COMMIT = re.compile(r"[0-9a-fA-F]{4,64}")
+_SUBJECT = re.compile(r"[0-9A-Za-z]{3,64}|(?:#|row:)[0-9]{1,9}")
 _REPORTED = ("app", "environment", "since", "until")
 _EXAMPLE = "for example `/audit history app:web env:staging since:7d`"
 
 
 def parse_audit(text: str, *, me: str) -> Request:
-    """`/audit [history|show|open|export|report|verify|help] …`; `by:me` is whoever asks."""
+    """`/audit [history|show|evidence|open|export|report|verify|help] …`; `by:me` is whoever asks."""
     line = clean(text)
     if isinstance(line, Mistake):
         return line
@@ -40,6 +54,7 @@ def parse_audit(text: str, *, me: str) -> Request:
     verbs: dict[str, Callable[[Sequence[str]], Request]] = {
         "history": lambda rest: _history(rest, me, line),
         "show": lambda rest: _show(rest, line),
+        "evidence": lambda rest: _evidence(rest, line),
         "open": lambda rest: _open(rest, line),
         "export": lambda rest: _export(rest, me, line),
         "report": lambda rest: _report(rest, me, line),
@@ -107,6 +122,19 @@ def _open(words: Sequence[str], line: str) -> Open | Mistake:
         return Open(tuple(word.removeprefix("id:") for word in words))
     what = f"{typed(words[1])} is one word too many."
     return usage(what, "Type `/audit open`, or `/audit open ID` with the id from a card.", line)
+
+
+def _evidence(words: Sequence[str], line: str) -> Evidence | Mistake:
+    name = words[0].removeprefix("id:") if len(words) == 1 else ""
+    if _SUBJECT.fullmatch(name):
+        return Evidence(name.lower())
+    what = f"{typed(words[-1])} names no change." if words else "Say of which deployment or change."
+    return usage(
+        what,
+        "Give the id from its card, as in `/audit evidence ID`; a commit, or `#` and the number of a row in "
+        "`/audit history`, will do.",
+        line,
+    )
 
 
 def _export(words: Sequence[str], me: str, line: str) -> Export | Mistake:
