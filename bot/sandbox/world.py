@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import httpx
 
@@ -57,6 +57,36 @@ class Speed:
     poll: float = 1.0
     executors: int = 4  # builds that run at once
 
+
+class Process(Protocol):
+    """The program's process, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code once it was waited for, negative for a signal; None before."""
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal."""
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code when it has ended; subprocess.TimeoutExpired after so many seconds."""
+
+
+Launch = Callable[[Mapping[str, str], Path], Process]
+"""Starts the program with an environment, and has it write to a log."""
 
 FAST = Speed(stage=0.02, pod=0.1, poll=0.5)
 
@@ -163,18 +193,17 @@ class Sandbox:
         finally:
             running.stop()
 
-    def start_program(self, command: tuple[str, ...] = (), *, more: Mapping[str, str] | None = None) -> "Running":
-        """Start the program and wait until Slack has a connection to it."""
+    def start_program(
+        self, command: tuple[str, ...] = (), *, more: Mapping[str, str] | None = None, launch: Launch | None = None
+    ) -> "Running":
+        """Start the program, by `launch` if that is given, and wait until Slack has a connection to it."""
         words = command or (sys.executable, "-m", "bot.cli", "serve")
-        logs = (self.home / "locktender.log").open("ab")
+        log = self.home / "locktender.log"
         deadline = time.monotonic() + 5
         while self.slack.hub.connections and time.monotonic() < deadline:
             time.sleep(0.01)  # the last one's connection is not the new one's
-        process = subprocess.Popen(
-            words, env=self.environment() | dict(more or {}), stdout=logs, stderr=logs, stdin=subprocess.DEVNULL
-        )
-        logs.close()
-        running = Running(process, self.home / "locktender.log")
+        environment = self.environment() | dict(more or {})
+        running = Running(launch(environment, log) if launch else _open(words, environment, log), log)
         try:
             running.wait_until(lambda: self.slack.hub.connections, START_PATIENCE)
         except BaseException:
@@ -283,7 +312,7 @@ class Sandbox:
 class Running:
     """The program's process."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     log: Path
 
     def wait_until(self, condition: Callable[[], object], seconds: float) -> None:
@@ -310,4 +339,9 @@ class Running:
                 self.process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 self.kill()
-        return int(self.process.returncode)
+        return self.process.wait(timeout=0)
+
+
+def _open(words: tuple[str, ...], environment: Mapping[str, str], log: Path) -> Process:
+    with log.open("ab") as logs:
+        return subprocess.Popen(words, env=environment, stdout=logs, stderr=logs, stdin=subprocess.DEVNULL)

@@ -1,11 +1,9 @@
 """What the crash tests share: a sandbox, a program that is killed and started again, and what must be so at the end.
 
-The program runs in processes forked from one that has imported it: a start costs tenths of a second instead of
-seconds. What runs in them is `locktender serve`, from the reading of its environment on.
+The program runs in processes forked from one that has imported it (`tests/forked.py`).
 """
 
 import json
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,14 +24,12 @@ from storage.database import Database, sqlite_url
 from storage.models import AuditRow, Deployment
 from storage.phases import Phase, Stage
 from storage.unit_of_work import Store
-from tests.crash.serve_and_die import Death, serve
+from tests.crash.serve_and_die import Death
+from tests.forked import fork
 
 CHANNEL = "C0DEPLOYMENTS"
 PATIENCE = 60.0
 """Seconds for anything that must come; long, because the machine may be busy."""
-
-_forked = multiprocessing.get_context("forkserver")
-_forked.set_forkserver_preload(["tests.crash.serve_and_die"])
 
 
 @dataclass(frozen=True)
@@ -85,8 +81,7 @@ class Lab:
         """Start the program and wait until Slack is connected to it, unless it dies before."""
         hub = self.sandbox.slack.hub
         _until(lambda: not hub.connections, 10, self.log)  # the last one's connection is not the new one's
-        process = _forked.Process(target=serve, args=(self.sandbox.environment(), self.log, death), daemon=True)
-        process.start()
+        process = fork(self.sandbox.environment(), self.log, death)
         program = Program(process, self.log, time.monotonic())
         self._programs.append(program)
         _until(lambda: hub.connections or not program.alive(), PATIENCE, self.log)

@@ -21,6 +21,7 @@ from storage import gate, locks
 from storage.models import Approval, Change, ChangeState, Deployment, Lock
 from storage.phases import Phase
 from tests.e2e.rig import Rig, about, free_port
+from tests.forked import forked_program
 
 VERSIONS = ("1.4.0", "1.4.1", "1.4.2", "1.4.3", "1.4.4")
 STAGING = "staging"
@@ -329,7 +330,7 @@ def gate_rig(home: Path, company: Company, *, more: Mapping[str, str] | None = N
                 sandbox.kubernetes.add_namespace(name)
             sandbox.apply("main", name, manager="setup")
         environment = {"LOCKTENDER_PORT": str(port)} | dict(more or {})
-        with sandbox.program(more=environment) as program:
+        with forked_program(sandbox, environment) as program:
             made = GateRig(sandbox, program, f"http://127.0.0.1:{port}")
             try:
                 yield made

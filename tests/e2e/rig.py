@@ -30,6 +30,7 @@ from storage.database import Database, sqlite_url
 from storage.models import AuditRow, Deployment
 from storage.phases import Phase
 from storage.unit_of_work import Store
+from tests.forked import forked_program
 
 APP = "my-application"
 CHANNEL = "C0DEPLOYMENTS"
@@ -263,7 +264,7 @@ def rig(
             sandbox.kubernetes.add_namespace(name)
             if "none" not in settings:
                 sandbox.apply("main", name, manager="setup")
-        with sandbox.program(more=more) as program:
+        with forked_program(sandbox, more) as program:
             made = Rig(sandbox, program)
             try:
                 yield made
@@ -288,7 +289,7 @@ def bare_rig(home: Path) -> Iterator[Rig]:
     port = free_port()
     with (
         _EmptySandbox(home, speed=FAST, create=nothing, applied=()) as sandbox,
-        sandbox.program(more={"LOCKTENDER_PORT": str(port)}) as program,
+        forked_program(sandbox, {"LOCKTENDER_PORT": str(port)}) as program,
     ):
         made = Rig(sandbox, program, f"http://127.0.0.1:{port}")
         try:
