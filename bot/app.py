@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sys
 from datetime import timedelta
+from importlib import metadata
 from urllib.parse import urlsplit
 
 import structlog
@@ -348,8 +349,17 @@ class Program:
             uow.forget_messages()
 
     def _record(self, action: str) -> None:
+        details = {"executor": self.engine.executor, "version": metadata.version("locktender")}
+        if action == "bot:start":  # what it was told by its environment that is no secret
+            details |= {
+                "branch": self.settings.infra_repo_branch,
+                "database": "sqlite" if self.store.database.is_sqlite else "postgres",
+                "slack": "socket" if self.settings.socket_mode else "http",
+                "code_host": self.settings.github_repository,
+                "url": self.settings.public_url,
+            }
         with self.store.write() as uow:
-            uow.audit(AuditEntry(action, details={"executor": self.engine.executor}))
+            uow.audit(AuditEntry(action, details={name: value for name, value in details.items() if value}))
 
     def _registry(self, known: Catalogue, app: App) -> Registry | None:
         """The client for an app's registry. Credentials go to REGISTRY_URL's host alone."""

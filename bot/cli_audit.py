@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from bot import record
+from bot import keyboard, record
 from bot.settings import RecordPlaces
 from commands.reasons import Fault
 from storage import ledger, ledger_keys, proofs
@@ -140,7 +140,7 @@ def rotate_key(database: DatabaseOption = "") -> None:
     places = RecordPlaces.load()
     with told(), record.opened(places, database) as store:
         store.signer = ledger.Signer(KeyFile(places.audit_key, load(places.audit_key).key.public.name))
-        _say(ledger_keys.rotate(store).vkey)
+        _say(ledger_keys.rotate(store, keyboard.who()).vkey)
 
 
 @app.command()
@@ -152,7 +152,7 @@ def rebuild(database: DatabaseOption = "") -> None:
         with store.write() as uow:
             uow.hold_audit()
             size = ledger.rebuild(uow.run)
-            uow.audit(AuditEntry("audit:rebuild", details={"size": size}))
+            uow.audit(AuditEntry("audit:rebuild", keyboard.who(), details={"size": size}))
     console.print(f"The tree is the one over the {size:,} rows that are there. Verify them now.")
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bot import record
+from bot import keyboard, record
 from bot.audit_files import Written, write
 from bot.cli_audit import DatabaseOption, told
 from bot.settings import RecordPlaces
@@ -25,10 +25,9 @@ from commands.requests import Asker, Export, Mistake, Report, Request, Source
 from storage import ledger
 from storage.keys import KeyFile, load
 from storage.proofs import NoProofError
-from storage.unit_of_work import BOT, Store
+from storage.unit_of_work import Store
 
 REFUSED, USAGE, COULD_NOT_TELL = 1, 2, 3
-ASKER = Asker("", BOT, "", source=Source.CLI)
 app = typer.Typer()
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -50,7 +49,7 @@ def export(
     with told(), record.opened(RecordPlaces.load(), database) as store:
         sign(store)
         with store.write() as uow:
-            note(uow, ASKER, request)
+            note(uow, Asker("", keyboard.who(), "", source=Source.CLI), request)
         now = store.clock()
         with _output(out) as file:
             written = _written(lambda: write(store, request.form, request.filters, now, file))
@@ -68,7 +67,7 @@ def print_report(
         raise typer.Exit(USAGE)
     with told(), record.opened(RecordPlaces.load(), database) as store:
         sign(store)
-        asker = Asker("", BOT, f"cli:{uuid4().hex}", source=Source.CLI)
+        asker = Asker("", keyboard.who(), f"cli:{uuid4().hex}", source=Source.CLI)
         answer = report(store, Facts(CatalogueInForce()), asker, request)
     console.print(escape(f"{answer.what} {answer.next_step}".strip()))
     for row in answer.rows:
@@ -85,7 +84,7 @@ def sign(store: Store) -> None:
 
 
 def _request(words: list[str]) -> Request:
-    request = parse_audit(" ".join(words), me=BOT)
+    request = parse_audit(" ".join(words), me=keyboard.who())
     if isinstance(request, Mistake):
         errors.print(escape(f"{request.what} {request.next_step}"))
     return request

@@ -1,6 +1,5 @@
 """`locktender token create|list|revoke`: the tokens of the JSON API. The only place where they are made."""
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot import keyboard
 from bot.record import signer
 from bot.settings import SettingsError, load
 from bot.slack.text import plain
@@ -36,7 +36,7 @@ def create(
 ) -> None:
     """Make a token and print it, once. Nothing but its hash is kept."""
     with _store() as store:
-        made = tokens.create(store, _by(), name, scope)
+        made = tokens.create(store, keyboard.who(), name, scope)
     scopes = ", ".join(map(str, made.scopes))
     errors.print(
         f"The token `{made.name}` may: {escape(scopes)}. It is shown this once; put it where secrets are kept."
@@ -63,16 +63,8 @@ def list_() -> None:
 def revoke(name: Annotated[str, typer.Argument(help="Its name or id.")]) -> None:
     """Take a token back: the very next request with it is refused."""
     with _store() as store:
-        gone = tokens.revoke(store, _by(), name)
+        gone = tokens.revoke(store, keyboard.who(), name)
     console.print(f"Revoked `{gone.name}` ({gone.id}). What it asked for before goes on; cancel that in Slack.")
-
-
-def _by() -> str:
-    """Who is at the keyboard, as the record names them."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):  # a container may run as a number that nobody gave a name
-        return "cli:unknown"
 
 
 @contextmanager

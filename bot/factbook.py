@@ -4,6 +4,7 @@ Kept fresh by a thread, so that a command is decided in milliseconds; everything
 counts as unknown.
 """
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from commands.facts import CatalogueInForce, Facts
 from commands.ports import CodeHost, ImageSnapshot, InfraRepo, People, Tree
 from commands.reasons import Fault, ReasonCode, Refused
 from storage.models import CatalogueVersion, Target
-from storage.unit_of_work import AuditEntry, Note, Store
+from storage.unit_of_work import BOT, AuditEntry, Note, Store
 
 FILE = "locktender.yaml"
 GROUPS_FOR = 900.0
@@ -176,7 +177,20 @@ class Factbook:
         self._in_force = CatalogueInForce(found, commit=tree.commit, newest=tree.commit)
         self._blob = source
 
+    def _brought(self, commit: str, source: bytes) -> tuple[str, dict[str, object]]:
+        """Who changed the file last, as the record names them, and what it says of that. Git may be unable to tell."""
+        details: dict[str, object] = {"commit": commit, "sha256": hashlib.sha256(source).hexdigest()}
+        try:
+            last = next(iter(self._infra.log(commit, None, (FILE,), 1)), None)
+        except Fault:
+            last = None
+        if last is None:
+            return BOT, details
+        author = f"{last.author.name} <{last.author.email}>"
+        return f"git:{last.author.email}", details | {"changed_in": last.sha, "author": author}
+
     def _accept(self, commit: str, source: bytes, catalogue: Catalogue) -> None:
+        actor, details = self._brought(commit, source)
         with self._store.write() as uow:
             uow.in_turn()  # another replica may be reading the same commit
             last = uow.last_catalogue()
@@ -184,7 +198,7 @@ class Factbook:
             now = CatalogueVersion(commit=commit, source=source.decode(), valid=True, seen_at=uow.now)
             if not uow.remember_catalogue(now):
                 return
-            uow.audit(AuditEntry("catalogue:load", details={"commit": commit}))
+            uow.audit(AuditEntry("catalogue:load", actor, details=details))
             if mended:
                 text = f"`{FILE}` is in order again as of `{commit[:7]}`; it is in force now."
                 note = Note(
@@ -218,6 +232,7 @@ class Factbook:
         )
         text = "\n".join(faults)
         now = CatalogueVersion(commit=commit, source=source.decode(errors="replace"), valid=False, faults=text)
+        actor, details = self._brought(commit, source)
         with self._store.write() as uow:
             uow.in_turn()
             now.seen_at = uow.now
@@ -225,7 +240,7 @@ class Factbook:
                 return
             uow.audit(
                 AuditEntry(
-                    "catalogue:refuse", reason_code=reason, details={"commit": commit, "faults": list(faults[:50])}
+                    "catalogue:refuse", actor, reason_code=reason, details=details | {"faults": list(faults[:50])}
                 )
             )
             if last is not None:

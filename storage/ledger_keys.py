@@ -10,7 +10,7 @@ from storage.keys import Keys
 from storage.models import UtcDateTime
 from storage.prepared import Prepared
 from storage.signing import PrivateKey, PublicKey, SignedHead
-from storage.unit_of_work import AuditEntry, Store, UnitOfWork
+from storage.unit_of_work import BOT, AuditEntry, Store, UnitOfWork
 
 _LEFT = Prepared(
     text(
@@ -43,7 +43,7 @@ def introduce(store: Store) -> None:
         signer.file.remember_since(since)
 
 
-def rotate(store: Store) -> PublicKey:
+def rotate(store: Store, by: str = BOT) -> PublicKey:
     """Make a new key that signs from here on; the record says so in a row that both keys have signed.
 
     Running processes that share the key file go on with the new key by themselves. ValueError without a signer;
@@ -57,26 +57,26 @@ def rotate(store: Store) -> PublicKey:
         uow.hold_audit()
         old = signer.keys
         new = Keys(PrivateKey.generate(signer.origin), old.key, old.since)
-        _rotate_to(uow, signer, new)
+        _rotate_to(uow, signer, new, by)
         # Before the transaction ends: from then on all others sign with the new key, which is in the file by then.
         signer.file.remember(new)
     signer.file.remember(replace(new, before=None))
     return new.key.public
 
 
-def _rotate_to(uow: UnitOfWork, signer: ledger.Signer, new: Keys) -> None:
+def _rotate_to(uow: UnitOfWork, signer: ledger.Signer, new: Keys, by: str = BOT) -> None:
     """Record the change in a row that the old key signs."""
     if new.before is None:
         raise ValueError("a change of keys has an old one")
     signer.file.use(Keys(new.before, None, new.since))
     try:
-        uow.audit(_entry(ledger.change_details(ledger.tail(uow.run), new.key, new.before)))
+        uow.audit(_entry(ledger.change_details(ledger.tail(uow.run), new.key, new.before), by))
     finally:
         signer.file.use(new)
 
 
-def _entry(details: ledger.Details) -> AuditEntry:
-    return AuditEntry(ledger.KEY_ACTION, details=details)
+def _entry(details: ledger.Details, by: str = BOT) -> AuditEntry:
+    return AuditEntry(ledger.KEY_ACTION, by, details=details)
 
 
 # ------------------------------------------------------------------ checkpoints

@@ -27,6 +27,8 @@ from tests.slack.message_rules import broken_rules
         ("history by:<@U0DEV|dev>", History(actor="U0DEV")),
         ("history by:github:Alice", History(actor="github:alice")),
         ("history by:api:ci", History(actor="api:ci")),
+        ("history by:cli:root", History(actor="cli:root")),
+        ("history by:git:dev@example.com", History(actor="git:dev@example.com")),
         ("history since:7d until:2026-01-31", History(since="7d", until="2026-01-31")),
         ("history since:2026-01-31T18:00+02:00", History(since="2026-01-31T18:00+02:00")),
         (

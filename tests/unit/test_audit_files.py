@@ -1,9 +1,10 @@
 """Files of the record: which rows are in them, that they prove themselves, that spreadsheets run nothing in them.
 
-That memory stays as it is at a million rows is measured in benchmarks/export.py.
+That memory stays as it is at a million rows is measured in benchmarks/history.py.
 """
 
 import csv
+import getpass
 import json
 import stat
 from collections.abc import Iterator
@@ -266,6 +267,8 @@ def test_the_command_line_writes_what_the_verifier_takes(sqlite_template: Path, 
     assert numbers.exit_code == 0, numbers.output
     assert "Nothing was deployed" in numbers.output
     store = Store(Database(sqlite_url(path)))
-    assert [row.action for row in audit_rows(store)][-1] == "audit:report"
+    made = audit_rows(store)[-2:]
+    me = f"cli:{getpass.getuser()}"
+    assert [(row.action, row.actor) for row in made] == [("audit:export", me), ("audit:report", me)]
     assert audit_rows(store)[-1].sig, "what the command line records is signed too"
     store.database.close()

@@ -1,5 +1,6 @@
 """`locktender audit`: what it says, its exit codes, and that its proofs can be checked by anybody who has the key."""
 
+import getpass
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from tests.unit import ledger_rig
 from tests.unit.ledger_rig import Record
 
 ROWS = 9
+ME = f"cli:{getpass.getuser()}"
 Run = Callable[..., Result]
 
 
@@ -35,12 +37,25 @@ def run(tmp_path: Path) -> Run:
     return call
 
 
+def by_whom(record: Record, action: str) -> list[str]:
+    return [row.actor for row in record.rows() if row.action == action]
+
+
 @pytest.mark.usefixtures("record")
 def test_a_record_that_nobody_touched_is_proven(run: Run) -> None:
     found = run("verify")
     assert found.exit_code == 0
     assert found.stdout.startswith("Proven. All 9 rows are as they were written")
     assert "--repo" in found.stdout, "it says what it could not look at"
+
+
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize("terminal", [True, False])
+def test_it_shows_how_far_it_is_on_a_terminal_and_nowhere_else(run: Run, *, terminal: bool) -> None:
+    found = run("verify", **({"FORCE_COLOR": "1", "TERM": "xterm"} if terminal else {}))
+    assert found.exit_code == 0
+    assert (f"{ROWS}/{ROWS}" in found.stderr) is terminal
+    assert f"{ROWS}/{ROWS}" not in found.stdout, "a pipe gets the verdict alone"
 
 
 def test_an_edited_row_is_named_and_what_to_do(record: Record, run: Run) -> None:
@@ -131,6 +146,7 @@ def test_the_key_is_changed_and_the_record_stays_proven(record: Record, run: Run
     record.write(2)
     for key in ((), ("--key", before)):
         assert run("verify", *key).exit_code == 0
+    assert by_whom(record, "audit:key") == ["locktender", ME], "the bot introduced the first one"
 
 
 def test_a_damaged_tree_is_made_again(record: Record, run: Run) -> None:
@@ -138,6 +154,7 @@ def test_a_damaged_tree_is_made_again(record: Record, run: Run) -> None:
     assert run("verify").exit_code == 1
     assert run("rebuild").exit_code == 0
     assert run("verify").exit_code == 0
+    assert by_whom(record, "audit:rebuild") == [ME]
 
 
 def test_a_checkpoint_can_be_taken_by_hand(record: Record, run: Run) -> None:

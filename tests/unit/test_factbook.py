@@ -3,6 +3,8 @@
 The catalogue's own grammar is in test_catalogue; fetching through damage and outages, in test_infra_repo_*.
 """
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -130,6 +132,21 @@ def test_a_new_catalogue_takes_effect_at_the_next_look(bench: Bench, book: Factb
     assert in_force.catalogue.app("web") is not None
     assert in_force.commit == in_force.newest == commit
     assert bench.recorded() == ["catalogue:load"] * 2
+
+
+@pytest.mark.parametrize("content", ["good", "broken"])
+def test_the_record_says_who_changed_the_rules_and_to_what(bench: Bench, book: Factbook, content: str) -> None:
+    text = BROKEN if content == "broken" else f"{bench.good}# reviewed\n"
+    commit = bench.push({FILE: text})
+    bench.push({"README.md": "later, by somebody else\n"})
+    book.refresh()
+    row = audit_rows(bench.store)[-1]
+    assert row.action == ("catalogue:refuse" if content == "broken" else "catalogue:load")
+    said = json.loads(row.details)
+    name, email = git("log", "-1", "--format=%an%x00%ae", commit, cwd=bench.rig.bare).split("\0")
+    assert row.actor == f"git:{email}"
+    assert (said["changed_in"], said["author"]) == (commit, f"{name} <{email}>")
+    assert said["sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_new_version_in_an_overlay_is_seen(bench: Bench, book: Factbook) -> None:
