@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -259,7 +260,7 @@ class Sandbox:
                 overlays = sorted(Path(folder).glob(f"apps/*/overlays/{environment}"))
             texts = []
             for overlay in overlays:
-                built = subprocess.run([*find_command(), str(overlay)], capture_output=True, text=True, check=False)
+                built = subprocess.run([*_kustomize(), str(overlay)], capture_output=True, text=True, check=False)
                 if built.returncode != 0:
                     raise StageFailed(built.stderr.strip())
                 texts.append(built.stdout)
@@ -340,6 +341,12 @@ class Running:
             except subprocess.TimeoutExpired:
                 self.kill()
         return self.process.wait(timeout=0)
+
+
+@cache
+def _kustomize() -> tuple[str, ...]:
+    """Looked for once: to find it costs as much as to build an overlay with it."""
+    return find_command()
 
 
 def _open(words: tuple[str, ...], environment: Mapping[str, str], log: Path) -> Process:
