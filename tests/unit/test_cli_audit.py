@@ -2,7 +2,10 @@
 
 import getpass
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,12 +53,17 @@ def test_a_record_that_nobody_touched_is_proven(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("record")
-@pytest.mark.parametrize("terminal", [True, False])
-def test_it_shows_how_far_it_is_on_a_terminal_and_nowhere_else(run: Run, *, terminal: bool) -> None:
-    found = run("verify", **({"FORCE_COLOR": "1", "TERM": "xterm"} if terminal else {}))
-    assert found.exit_code == 0
-    assert (f"{ROWS}/{ROWS}" in found.stderr) is terminal
-    assert f"{ROWS}/{ROWS}" not in found.stdout, "a pipe gets the verdict alone"
+def test_it_shows_how_far_it_is_on_a_terminal_and_the_verdict_alone_in_a_pipe(run: Run, tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "LOCKTENDER_HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "bot.cli", "audit", "verify"]
+    with os.fdopen(ours, "rb", buffering=0) as shown:
+        done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
+        os.close(terminal)
+        assert f"{ROWS}/{ROWS}".encode() in shown.read(65536)
+    assert done.stdout.startswith("Proven.")
+    assert f"{ROWS}/{ROWS}" not in done.stdout
+    assert run("verify").stderr == "", "no terminal, no bar"
 
 
 def test_an_edited_row_is_named_and_what_to_do(record: Record, run: Run) -> None:
