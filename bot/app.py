@@ -17,7 +17,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot import logs, record
-from bot.assembly import code_host, executor
+from bot.assembly import code_host, executor, site
 from bot.delivery import Delivery
 from bot.desk import Desk
 from bot.engine import Engine
@@ -149,7 +149,9 @@ class Program:
             health=HealthProbe(),
         )
         self.delivery = Delivery(self.store, world, reached=reached)
-        self.listeners = Listeners(Desk(self.store, self.factbook.facts), self.store, self._recorded)
+        self.pages = site(settings, self.store, self.factbook.facts, self.people.person, signer.origin)
+        desk = Desk(self.store, self.factbook.facts, self.pages.link if self.pages else None)
+        self.listeners = Listeners(desk, self.store, self._recorded)
         self.schedule = Schedule()
         self.socket: SocketConnection | None = None
         self.ready = False
@@ -183,7 +185,8 @@ class Program:
         places = Places(commit_link(self.settings), self.settings.public_url)
         asked = api.create(Parts(self.store, self.factbook.facts, self._recorded, places))
         scraper = self.settings.metrics_token.get_secret_value()
-        app = web.create(bolt, secret, self.troubles, self._webhooks(), asked, metrics_token=scraper)
+        pages = self.pages.routes() if self.pages else ()
+        app = web.create(bolt, secret, self.troubles, self._webhooks(), asked, metrics_token=scraper, pages=pages)
         REGISTRY.register(StoreCollector(self.store, lambda: self.engine.running))
         self.ready = True
         config = uvicorn.Config(

@@ -1,12 +1,19 @@
-"""Parts that are made from the settings alone."""
+"""Parts that are made from the settings, for the composition root."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 from bot.integrations.github.host import GitHubHost
 from bot.integrations.github.login import AppKey, Token
+from bot.links import commit_link
 from bot.settings import Settings
+from bot.web.pages.seal import Seal, ensure_key
+from bot.web.pages.site import Parts, Site
+from commands.facts import Facts
+from commands.ports import Person
+from storage.unit_of_work import Store
 
 
 def code_host(settings: Settings) -> GitHubHost | None:
@@ -24,6 +31,16 @@ def code_host(settings: Settings) -> GitHubHost | None:
         login=login,
         branch=settings.infra_repo_branch,
     )
+
+
+def site(
+    settings: Settings, store: Store, facts: Callable[[], Facts], person: Callable[[str, str], Person], origin: str
+) -> Site | None:
+    """The pages; None where nobody has said at which address browsers find them. KeyFileError for their key."""
+    if not settings.public_url:
+        return None
+    seal = Seal(ensure_key(settings.home / "pages.key"), store.clock)
+    return Site(Parts(store, facts, seal, person, commit_link(settings), origin, settings.public_url))
 
 
 def executor() -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import parse_qs, unquote_plus
 
 import structlog
@@ -37,10 +37,12 @@ def create(
     api: ASGIApp | None = None,
     *,
     metrics_token: str = "",
+    pages: Sequence[Route] = (),
 ) -> ASGIApp:
     """The application. Without a signing secret (Socket Mode) Slack's endpoint answers 404, as do GitHub's without.
 
-    `api` is the JSON API (bot.web.api), served below `/api`. Who may have `/metrics`: bot.web.scrape.
+    `api` is the JSON API (bot.web.api), served below `/api`; `pages` are what people look at.
+    Who may have `/metrics`: bot.web.scrape.
     """
     app = FastAPI(title="Locktender", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -56,6 +58,7 @@ def create(
         return JSONResponse({"ready": not found, "troubles": found}, status_code=503 if found else 200)
 
     app.router.routes.append(Route("/metrics", scrape.endpoint(metrics_token), methods=["GET"]))
+    app.router.routes.extend(pages)
     _add(app, webhooks, api)
     return _SlackFirst(_slack(bolt, signing_secret), app) if bolt is not None and signing_secret else app
 
