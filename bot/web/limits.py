@@ -14,6 +14,7 @@ class Buckets:
     """`burst` calls at once, `per_minute` in the long run, for each name. Thread-safe."""
 
     def __init__(self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute, self.burst = per_minute, burst
         self._rate = per_minute / 60
         self._burst = float(burst)
         self._clock = clock
