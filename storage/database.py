@@ -17,7 +17,7 @@ from storage.turns import Turns
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration: a test holds it to the scripts, so that a process that needs none does not load them."""
 BUSY_TIMEOUT_MS = 10_000
 IDLE_TIMEOUT_MS = 30_000

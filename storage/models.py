@@ -64,6 +64,10 @@ class Kind(StrEnum):
     PREVIEW = "preview"  # --dry-run: everything up to the commit, and no commit
 
 
+IS_OPEN = f"phase IN ({', '.join(repr(str(phase)) for phase in phases.OPEN)})"
+"""As text: a database takes an index of some rows only where it can read in the question that it asks for no others."""
+
+
 class Deployment(SQLModel, table=True):
     """One request to run one version of one app in one environment, from the command to its end."""
 
@@ -76,6 +80,14 @@ class Deployment(SQLModel, table=True):
             unique=True,
             sqlite_where=text("phase = 'running' AND kind <> 'preview'"),
             postgresql_where=text("phase = 'running' AND kind <> 'preview'"),
+        ),
+        Index(
+            "open_deployments",
+            "app",
+            "environment",
+            "requested_at",
+            sqlite_where=text(IS_OPEN),
+            postgresql_where=text(IS_OPEN),
         ),
         Index("deployments_by_target", "app", "environment", "requested_at"),
         Index("deployments_by_phase", "phase", "requested_at"),

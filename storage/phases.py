@@ -24,6 +24,9 @@ class Phase(StrEnum):
         return not TRANSITIONS[self]
 
 
+OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
+"""The phases of deployments that have not ended."""
+
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
     Phase.AWAITING_APPROVAL: frozenset(
         {

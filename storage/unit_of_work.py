@@ -7,21 +7,18 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from storage import ledger
 from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
-from storage.models import AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
+from storage.models import IS_OPEN, AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
 from storage.newcomers import NewDeployment, defaults
-from storage.phases import Phase
+from storage.phases import OPEN, Phase
 from storage.prepared import Prepared, Row
 from storage.secrets import may_hold_secret, without_secrets
-
-OPEN = (Phase.AWAITING_APPROVAL, Phase.QUEUED, Phase.RUNNING)
-"""The phases of deployments that have not ended."""
 
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
 _ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key")))
@@ -109,7 +106,7 @@ _WAITING_FOR = Prepared(
     .where(
         _DEPLOYMENTS.c.app == bindparam("app"),
         _DEPLOYMENTS.c.environment == bindparam("environment"),
-        or_(*(_DEPLOYMENTS.c.phase == phase for phase in OPEN)),
+        text(IS_OPEN),
         _DEPLOYMENTS.c.kind != Kind.PREVIEW,
     )
     .order_by(_DEPLOYMENTS.c.requested_at, _DEPLOYMENTS.c.id)
@@ -212,7 +209,7 @@ class UnitOfWork:
                 .where(
                     table.app == app,
                     table.environment == environment,
-                    table.phase.in_(OPEN),
+                    text(IS_OPEN),
                     table.kind != Kind.PREVIEW,
                 )
                 .order_by(table.requested_at, table.id)

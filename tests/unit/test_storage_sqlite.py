@@ -143,3 +143,20 @@ def test_urls_are_given_the_driver_that_is_installed() -> None:
     assert database.normalise("postgres://me:secret@db/x") == "postgresql+psycopg://me:secret@db/x"
     assert database.normalise("postgresql://db/x?sslmode=require") == "postgresql+psycopg://db/x?sslmode=require"
     assert database.normalise("sqlite:////var/x.db") == "sqlite:////var/x.db"
+
+
+def test_what_waits_for_a_target_is_found_without_reading_all_that_ever_ran_there(path: Path) -> None:
+    store = Store(Database(database.sqlite_url(path)))
+    asked: list[str] = []
+    with store.read() as uow:
+        driver = uow.session.connection().connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.set_trace_callback(asked.append)
+        uow.waiting_for("web", "staging")
+        uow.open_for("web", "staging")
+        driver.set_trace_callback(None)
+        questions = [one for one in asked if one.startswith("SELECT")]
+        plans = [str(driver.execute(f"EXPLAIN QUERY PLAN {one}").fetchall()) for one in questions]
+    store.database.close()
+    assert len(plans) == 2
+    assert all("open_deployments" in plan for plan in plans), plans
