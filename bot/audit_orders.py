@@ -1,4 +1,4 @@
-"""Does what `/audit export` and `/audit verify` ordered, which takes longer than an answer may: one at a time."""
+"""Does what `/audit export`, `evidence` and `verify` ordered, which takes longer than an answer may: one at a time."""
 
 import json
 import sqlite3
@@ -14,11 +14,13 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot import evidence_files
 from bot.audit_files import Written, write
 from bot.slack.text import escape
 from commands.audit_export import VERIFY, filters_of
 from commands.audit_filter import spoken
 from commands.audit_report import CHART, reported
+from commands.evidence import EVIDENCE, Wanted, take
 from commands.reasons import Fault, ReasonCode
 from commands.requests import ExportForm, Report, typed
 from storage import exports
@@ -60,6 +62,8 @@ class Orders:
                 self._verify(job)
             elif job.form == CHART:
                 self._draw(job)
+            elif job.form == EVIDENCE:
+                self._take(job)
             else:
                 self._hand_over(job)
         except (
@@ -87,6 +91,18 @@ class Orders:
             title = f"deployment-record-{job.requested_at:%Y%m%d-%H%M%S}.{form}"
             self._give(job.user_id, path, title, escape(_words(written, said, form)))
         log.info("exports.handed_over", export=job.id, rows=written.rows, user=job.user_id)
+
+    def _take(self, job: ExportJob) -> None:
+        """Evidence of one change: the file that proves, then the page."""
+        wanted = Wanted.from_json(job.wanted)
+        taken = take(self._store, wanted.name, job.user_id, job.team_id, wanted.source)
+        with self._place() as folder:
+            files = evidence_files.write(taken, folder)
+            how = "`locktender audit verify --evidence FILE` proves it."
+            said = f"The evidence of `{taken.name}`: {taken.told.what}. {how}"
+            self._give(job.user_id, files.statement, files.statement.name, escape(said))
+            self._give(job.user_id, files.page, files.page.name, "The same as a page to read.")
+        log.info("exports.evidence_handed_over", export=job.id, of=taken.name, user=job.user_id)
 
     def _draw(self, job: ExportJob) -> None:
         """A picture of a report."""

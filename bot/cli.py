@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bot import cli_backup, cli_export, cli_token
+from bot import cli_backup, cli_evidence, cli_export, cli_token
 from bot.cli_audit import app as audit_app
 from bot.settings import RecordPlaces, Settings, SettingsError, forget_secrets, load
 from storage import database
@@ -25,6 +25,7 @@ app = typer.Typer(
 database_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(database_app, name="db")
 audit_app.add_typer(cli_export.app)
+audit_app.add_typer(cli_evidence.app)
 app.add_typer(audit_app, name="audit")
 app.add_typer(cli_token.app, name="token")
 app.command("backup")(cli_backup.backup)

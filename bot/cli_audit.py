@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import psycopg
 import typer
@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from bot import keyboard, record
+from bot import evidence_files, keyboard, record
 from bot.settings import RecordPlaces
+from commands.evidence_file import NotEvidenceError
 from commands.reasons import Fault
 from storage import ledger, ledger_keys, proofs
 from storage.keys import KeyFile, KeyFileError, load
@@ -45,6 +46,9 @@ def verify(
     export: Annotated[
         Path | None, typer.Option(help="A file of `/audit export jsonl`, with or without a database.")
     ] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="A JSON file of `audit evidence`: it is judged, and nothing else.")
+    ] = None,
     repo: Annotated[
         Path | None, typer.Option(help="A clone of the infra-repo; by default the bot's own mirror.")
     ] = None,
@@ -56,6 +60,8 @@ def verify(
 ) -> None:
     """Prove that no row was edited, deleted, moved, put in or cut off, or name the first that was."""
     places = RecordPlaces.load()
+    if evidence is not None:
+        _verify_evidence(places, evidence, key or [], database)
     with told():
         sources = record.Sources(
             database=record.book(places, database, needed=export is None),
@@ -72,6 +78,23 @@ def verify(
         with _bar() as progress:
             verdict = record.verify(sources, progress)
     _print(verdict, sources)
+    raise typer.Exit(_CODES[verdict.state])
+
+
+def _verify_evidence(places: RecordPlaces, path: Path, keys: list[str], database: str) -> NoReturn:
+    """Judge one file; also against a database, where one is named."""
+    with told():
+        book = record.book(places, database, needed=False) if database else None
+        verdict = evidence_files.verify(path, record.trust(places, keys), book)
+    say = f"All of it follows from {verdict.rows:,} signed rows of the record, and none of these is missing."
+    console.print(
+        f"[{_COLOURS[verdict.state]}]{_WORDS[verdict.state]}[/] "
+        f"{escape(say if verdict.state is State.PROVEN else verdict.summary)}"
+    )
+    if verdict.findings:
+        console.print(f"  {escape(verdict.findings[0].next_step)}")
+    for note in verdict.notes[verdict.state is State.UNKNOWN :]:
+        console.print(f"  {escape(note)}")
     raise typer.Exit(_CODES[verdict.state])
 
 
@@ -192,7 +215,7 @@ def told() -> Iterator[None]:
     except record.UsageError as error:
         errors.print(escape(str(error)))
         raise typer.Exit(USAGE) from None
-    except (KeyFileError, NotSignedTextError, NotAnExportError, proofs.NoProofError) as error:
+    except (KeyFileError, NotSignedTextError, NotAnExportError, NotEvidenceError, proofs.NoProofError) as error:
         errors.print(escape(str(error)))
         raise typer.Exit(COULD_NOT_TELL) from None
     except Fault as fault:
