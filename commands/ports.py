@@ -6,6 +6,7 @@ All calls block: they run in worker threads, never on the event loop.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -25,7 +26,6 @@ class TreeEntry:
     kind: str  # blob | tree | commit
     object_id: str
     path: str  # from the root of the repository, `/`-separated
-    size: int  # bytes; 0 for trees
 
 
 class Tree(Protocol):
@@ -54,6 +54,10 @@ class Tree(Protocol):
 
     def export(self, folders: list[str], target: Path) -> None:
         """Write the regular files below these folders to `target`. Refused (OVERLAY_UNSAFE) on symlinks, submodules."""
+        ...
+
+    def held(self) -> AbstractContextManager["Tree"]:
+        """The same files, for many questions in a row from one thread: what answers them is closed with the block."""
         ...
 
 

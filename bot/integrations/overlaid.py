@@ -1,7 +1,8 @@
 """The files of a commit with some of them changed, added or taken away, before there is a commit that says so."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from commands.ports import Tree, TreeEntry
@@ -36,7 +37,7 @@ class Overlaid:
         mixed = hashlib.sha1((found.object_id if found else "").encode(), usedforsecurity=False)
         for changed in below:
             mixed.update(changed.encode() + b"\0" + _object_id(self._changes[changed]).encode())
-        return TreeEntry("040000", "tree", mixed.hexdigest(), path, 0)
+        return TreeEntry("040000", "tree", mixed.hexdigest(), path)
 
     def entries(self, path: str) -> list[TreeEntry]:
         """As underneath, with what was added and without what was taken away."""
@@ -66,13 +67,19 @@ class Overlaid:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(content)
 
+    @contextmanager
+    def held(self) -> Iterator["Overlaid"]:
+        """As underneath, with the changes."""
+        with self._under.held() as under:
+            yield Overlaid(under, self._changes)
+
     def _file(self, path: str) -> TreeEntry | None:
         content = self._changes[path]
         if content is None:
             return None
         found = self._under.entry(path)
         mode = found.mode if found is not None and found.kind == "blob" else "100644"
-        return TreeEntry(mode, "blob", _object_id(content), path, len(content))
+        return TreeEntry(mode, "blob", _object_id(content), path)
 
     def _below(self, path: str) -> list[str]:
         return sorted(changed for changed in self._changes if _is_below(changed, path))

@@ -126,6 +126,21 @@ def test_reading_repairs_a_damaged_mirror(rig: Rig, damage: Callable[[Path], Non
     assert repo.find_commit("d1") is None
 
 
+@pytest.mark.parametrize("damage", [_cut_objects, _lose_objects, _lose_everything, _half_made, _spoil_config])
+def test_a_tree_that_is_held_for_many_questions_survives_a_damaged_mirror(
+    rig: Rig, damage: Callable[[Path], None]
+) -> None:
+    rig.repo(rig.file_url).refresh()
+    repo = rig.repo(rig.file_url)
+    head = repo.head()
+    assert head is not None
+    with repo.tree(head).held() as tree:
+        assert tree.entry("environments") is not None
+        damage(_mirror(rig))
+        assert tree.read(DEV) == b'newTag: "1.0"\n'
+        assert tree.entries("environments")
+
+
 def test_a_branch_that_was_rewritten_while_the_mirror_was_lost_is_read_anew(rig: Rig) -> None:
     repo = rig.repo(rig.file_url)
     gone = repo.ensure_commit(request("d1"), append("# d1"))

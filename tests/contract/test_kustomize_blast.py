@@ -4,6 +4,8 @@ The oracle is one run of the real kustomize per overlay. All 150 overlays of the
 change of their base, are compared the same way by `python -m benchmarks render`; here it is a part of them.
 """
 
+import os
+import shutil
 import stat
 import sys
 from collections.abc import Mapping
@@ -322,6 +324,29 @@ def test_a_change_of_the_shared_base_is_seen_everywhere_and_only_there(
     assert len(radius) == 17
     assert {effect.counts for effect in radius} == {(1, 0, 0)}
     assert len({effect.signature for effect in found.effects}) == 1
+
+
+def test_git_is_started_a_few_times_however_many_overlays_are_looked_at(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = create_shared_monorepo(tmp_path / "origin.git", apps=6)
+    infra = GitInfraRepo(
+        f"file://{tmp_path}/origin.git", "main", tmp_path / "home", committer=CommitAuthor("Bot", "bot@example.com")
+    )
+    infra.refresh()
+    started = tmp_path / "started"
+    spy = tmp_path / "bin" / "git"
+    spy.parent.mkdir()
+    spy.write_text(f'#!/bin/sh\necho "$1" >> {started}\nexec {shutil.which("git")} "$@"\n')
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy.parent}{os.pathsep}{os.environ['PATH']}")
+    places = [
+        Place(f"app-{app:02d}", name, f"apps/app-{app:02d}/overlays/{name}")
+        for app in range(6)
+        for name in ("dev", "staging", "production")
+    ]
+    assert len(impact(KustomizeRenderer(command), infra.tree(first), infra.tree(second), places).effects) == 18
+    assert 1 <= len(started.read_text().splitlines()) <= 6
 
 
 def test_overlays_of_the_large_example_come_out_as_each_does_alone(

@@ -7,6 +7,7 @@ Leaves out what is refused before rendering: see `tests/unit/test_kustomize_reac
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -304,5 +305,11 @@ def test_the_folder_of_a_build_is_gone_afterwards(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    KustomizeRenderer(command).render(repository(), OVERLAY)
+    renderer = KustomizeRenderer(command)
+    renderer.render(repository(), OVERLAY)
+    with pytest.raises(Refused):
+        renderer.render(repository().with_file(f"{OVERLAY}/kustomization.yaml", "resources: [nothing]\n"), OVERLAY)
+    deadline = time.monotonic() + 30  # it is taken away in the background
+    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert list(tmp_path.iterdir()) == []

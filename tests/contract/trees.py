@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from commands.ports import TreeEntry
@@ -29,7 +30,7 @@ class MemoryTree:
 
     def _add(self, path: str, mode: str, content: bytes) -> None:
         object_id = hashlib.sha1(b"blob" + content).hexdigest()  # noqa: S324 - git's own naming
-        self._entries[path] = TreeEntry(mode, "blob", object_id, path, len(content))
+        self._entries[path] = TreeEntry(mode, "blob", object_id, path)
 
     def _add_folders(self) -> None:
         folders = {""}
@@ -39,7 +40,7 @@ class MemoryTree:
         for folder in sorted(folders, key=len, reverse=True):
             inside = "".join(f"{entry.mode} {entry.path} {entry.object_id}\n" for entry in self._inside(folder))
             object_id = hashlib.sha1(b"tree" + inside.encode()).hexdigest()  # noqa: S324
-            self._entries[folder] = TreeEntry("040000", "tree", object_id, folder, 0)
+            self._entries[folder] = TreeEntry("040000", "tree", object_id, folder)
 
     def _inside(self, folder: str) -> list[TreeEntry]:
         return [
@@ -62,7 +63,7 @@ class MemoryTree:
     def read(self, path: str) -> bytes | None:
         self.reads += 1
         entry = self._entries.get(path)
-        if entry is not None and (entry.mode == "120000" or entry.size > _MOST):
+        if entry is not None and (entry.mode == "120000" or len(self._files.get(path, b"")) > _MOST):
             raise Refused(ReasonCode.OVERLAY_UNSAFE, f"`{path}` is not read.", "Replace it by a small regular file.")
         return self._files.get(path)
 
@@ -77,3 +78,6 @@ class MemoryTree:
                 raise Refused(ReasonCode.OVERLAY_UNSAFE, f"`{path}` is a link.", "Replace it by a regular file.")
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             (target / path).write_bytes(self._files[path])
+
+    def held(self) -> AbstractContextManager["MemoryTree"]:
+        return nullcontext(self)

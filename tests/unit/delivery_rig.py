@@ -5,7 +5,7 @@ They hold to the Protocols in `commands/ports.py`; that the real adapters do too
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,9 +83,9 @@ class Files:
 
     def entry(self, path: str) -> TreeEntry | None:
         if path in self.files:
-            return TreeEntry("100644", "blob", "b" * 40, path, len(self.files[path]))
+            return TreeEntry("100644", "blob", "b" * 40, path)
         if any(name.startswith(f"{path}/") for name in self.files):
-            return TreeEntry("040000", "tree", "c" * 40, path, 0)
+            return TreeEntry("040000", "tree", "c" * 40, path)
         return None
 
     def entries(self, path: str) -> list[TreeEntry]:
@@ -101,6 +101,9 @@ class Files:
 
     def export(self, folders: list[str], target: Path) -> None:
         raise NotImplementedError
+
+    def held(self) -> AbstractContextManager["Files"]:
+        return nullcontext(self)
 
 
 class Branch:

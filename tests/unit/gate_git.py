@@ -6,6 +6,7 @@ other people's commits is theirs. Ids are of content, so the same change twice i
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -63,8 +64,8 @@ class Snapshot:
 
     def entry(self, path: str) -> TreeEntry | None:
         if path in self.files:
-            return TreeEntry("100644", "blob", self._ids[path], path, len(self.files[path]))
-        return TreeEntry("040000", "tree", self._ids[path], path, 0) if path in self._ids else None
+            return TreeEntry("100644", "blob", self._ids[path], path)
+        return TreeEntry("040000", "tree", self._ids[path], path) if path in self._ids else None
 
     def entries(self, path: str) -> list[TreeEntry]:
         inside = f"{path}/" if path else ""
@@ -79,6 +80,9 @@ class Snapshot:
 
     def export(self, folders: list[str], target: Path) -> None:
         raise NotImplementedError  # nothing here is built by a real kustomize
+
+    def held(self) -> AbstractContextManager["Snapshot"]:
+        return nullcontext(self)
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """Reads git objects by id, one `cat-file --batch` per operation, and remembers them: an id never changes meaning."""
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,6 +16,7 @@ BLOB_LIMIT = 1024 * 1024
 
 _TREE_LIMIT = 16 * BLOB_LIMIT
 _CACHE_BYTES = 32 * 1024 * 1024
+_ASKED_AT_ONCE = 200  # names written before the answers are read: far less than a pipe holds, so neither side blocks
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Cache:
         self._used = 0
         self._lock = threading.Lock()
         self._items: OrderedDict[str, tuple[bytes | Entries | str, int]] = OrderedDict()
-        self._sizes: dict[str, int] = {}
+        self._too_large: dict[str, int] = {}
 
     def get(self, key: str) -> bytes | Entries | str | None:
         """What was put under this object id, or None."""
@@ -70,17 +72,17 @@ class Cache:
                 _, (_, freed) = self._items.popitem(last=False)
                 self._used -= freed
 
-    def size(self, blob: str) -> int | None:
-        """The bytes of a blob, if they are known."""
+    def too_large(self, blob: str) -> int | None:
+        """The bytes of a blob that is known to be over the limit."""
         with self._lock:
-            return self._sizes.get(blob)
+            return self._too_large.get(blob)
 
-    def learn_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Remember how large blobs are."""
+    def learn_too_large(self, blob: str, size: int) -> None:
+        """Remember that a blob is over the limit, so that it is not asked for again."""
         with self._lock:
-            if len(self._sizes) > 100_000:
-                self._sizes.clear()
-            self._sizes.update(sizes)
+            if len(self._too_large) > 10_000:
+                self._too_large.clear()
+            self._too_large[blob] = size
 
 
 class Reader:
@@ -90,7 +92,12 @@ class Reader:
         self._commands = commands
         self._cache = cache
         self._opened: Conversation | None = None
+        self._opened_at = 0.0
         self._stack = ExitStack()
+
+    def reads(self, commands: GitCommands) -> bool:
+        """Whether it is of this mirror."""
+        return self._commands is commands
 
     def close(self) -> None:
         """End the helper process, if one was needed."""
@@ -132,46 +139,62 @@ class Reader:
 
     def blob(self, blob_id: str, path: str) -> bytes:
         """A blob's bytes; `path` is for the message. Refused (OVERLAY_UNSAFE) over the limit."""
+        return next(content for _, content in self.blobs([(path, blob_id)]))
+
+    def blobs(self, wanted: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+        """Paths with the bytes of their blobs, in this order. Refused (OVERLAY_UNSAFE) at the first over the limit.
+
+        Many are asked for before the first answer is read: a turn of the conversation for each would take far longer.
+        """
+        for start in range(0, len(wanted), _ASKED_AT_ONCE):
+            batch = wanted[start : start + _ASKED_AT_ONCE]
+            found = {blob_id: self._known(blob_id, path) for path, blob_id in batch}
+            missing = [blob_id for blob_id, content in found.items() if content is None]
+            if missing:
+                self._say(*missing)
+                where = {blob_id: path for path, blob_id in batch}
+                found |= {blob_id: self._taken(blob_id, where[blob_id]) for blob_id in missing}
+            yield from ((path, found[blob_id] or b"") for path, blob_id in batch)
+
+    def _known(self, blob_id: str, path: str) -> bytes | None:
         known = self._cache.get(blob_id)
         if isinstance(known, bytes):
             return known
-        size = self._cache.size(blob_id)
-        if size is None or size <= BLOB_LIMIT:
-            asked = self._ask(blob_id)
-            if asked is None or asked[1] != "blob":
-                raise MirrorBrokenError(f"blob {blob_id} cannot be read")
-            size = asked[2]
+        if (size := self._cache.too_large(blob_id)) is not None:
+            raise _too_large(path, size)
+        return None
+
+    def _taken(self, blob_id: str, path: str) -> bytes:
+        """A blob that was asked for, from the answers."""
+        header = self._header()
+        if header is None or header[1] != "blob":
+            raise MirrorBrokenError(f"blob {blob_id} cannot be read")
+        size = header[2]
         if size > BLOB_LIMIT:
             self.close()  # the rest of what it has to say is megabytes that nobody wants
-            self._cache.learn_sizes({blob_id: size})
-            raise Refused(
-                ReasonCode.OVERLAY_UNSAFE,
-                f"`{path}` in the infra-repo is {size:,} bytes; files over {BLOB_LIMIT:,} are not read.",
-                "Move the large file out of the folders that are deployed.",
-            )
+            self._cache.learn_too_large(blob_id, size)
+            raise _too_large(path, size)
         content = self._body(size)
         self._cache.put(blob_id, content)
         return content
 
-    def sizes(self, blobs: list[str]) -> Mapping[str, int]:
-        """How many bytes these blobs have."""
-        known = {blob: size for blob in blobs if (size := self._cache.size(blob)) is not None}
-        missing = sorted(set(blobs) - known.keys())
-        if missing:
-            answer = self._commands.run("cat-file", "--batch-check", stdin="".join(f"{b}\n" for b in missing).encode())
-            for line in answer.local().splitlines():
-                words = line.decode().split(" ")
-                if words[1] != "blob":
-                    raise MirrorBrokenError(f"blob {words[0]} cannot be read")
-                known[words[0]] = int(words[2])
-            self._cache.learn_sizes(known)
-        return known
-
     def _ask(self, name: str) -> tuple[str, str, int] | None:
         """The header of an object: id, type, size; None when there is none. The body has to be taken next."""
+        self._say(name)
+        return self._header()
+
+    def _say(self, *names: str) -> None:
+        """Ask for these objects; every answer has to be taken before more is asked."""
+        if self._opened is not None and time.monotonic() - self._opened_at > self._commands.timeout / 2:
+            self.close()  # its watchdog would end it, maybe in the middle of an answer
         if self._opened is None:
             self._opened = self._stack.enter_context(self._commands.talk("cat-file", "--batch"))
-        self._opened.say(name.encode() + b"\n")
+            self._opened_at = time.monotonic()
+        self._opened.say("".join(f"{name}\n" for name in names).encode())
+
+    def _header(self) -> tuple[str, str, int] | None:
+        if self._opened is None:  # pragma: no cover - it was asked
+            raise MirrorBrokenError("cat-file was closed")
         words = self._opened.line().decode().split(" ")
         if words[-1] == "missing":
             return None
@@ -181,6 +204,14 @@ class Reader:
         if self._opened is None:  # pragma: no cover - the header came from it
             raise MirrorBrokenError("cat-file was closed")
         return self._opened.take(size + 1)[:-1]
+
+
+def _too_large(path: str, size: int) -> Refused:
+    return Refused(
+        ReasonCode.OVERLAY_UNSAFE,
+        f"`{path}` in the infra-repo is {size:,} bytes; files over {BLOB_LIMIT:,} are not read.",
+        "Move the large file out of the folders that are deployed.",
+    )
 
 
 def _parse(content: bytes) -> Iterator[tuple[str, RawEntry]]:
@@ -207,6 +238,15 @@ class Store:
         self.cache = cache
         self._current = current
         self._repair = repair
+
+    @contextmanager
+    def held(self) -> Iterator["Store"]:
+        """For many operations in a row, from one thread: they share a helper process, which ends with the block."""
+        store = _Held(self._current, self.cache, self._repair)
+        try:
+            yield store
+        finally:
+            store.close()
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -236,3 +276,28 @@ class Store:
                 "The local copy of the infra-repo was made anew and still cannot be read.",
                 "Look whether the disk is full or damaged.",
             ) from error
+
+
+class _Held(Store):
+    """A store that keeps its reader between operations."""
+
+    _kept: Reader | None = None
+
+    def close(self) -> None:
+        """End the helper process."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """The reader of the current mirror. One that failed is not used again: it may be in the middle of an answer."""
+        if self._kept is not None and not self._kept.reads(self._current()):
+            self.close()
+        if self._kept is None:
+            self._kept = Reader(self._current(), self.cache)
+        try:
+            yield self._kept
+        except BaseException:
+            self.close()
+            raise

@@ -1,6 +1,7 @@
 """The files of one commit, read from git objects: no work tree, links never followed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bot.integrations.git.names import tree_path
@@ -31,7 +32,7 @@ class GitTree:
 
         def find(reader: Reader) -> TreeEntry | None:
             found = lookup(reader, self._commit, parts)
-            return None if found is None else next(_described(reader, [("/".join(parts), found)]))
+            return None if found is None else _described("/".join(parts), found)
 
         return self._store.read(find)
 
@@ -45,7 +46,7 @@ class GitTree:
                 return []
             inside = reader.tree(found.object_id)
             return sorted(
-                _described(reader, [("/".join((*parts, name)), raw) for name, raw in inside.items()]),
+                (_described("/".join((*parts, name)), raw) for name, raw in inside.items()),
                 key=lambda entry: entry.path,
             )
 
@@ -60,12 +61,8 @@ class GitTree:
         wanted = [(path, tree_path(path)) for path in paths]
 
         def fetch(reader: Reader) -> dict[str, bytes]:
-            files: dict[str, bytes] = {}
-            for path, parts in wanted:
-                found = checked_lookup(reader, self._commit, parts)
-                if found is not None and found.is_file:
-                    files[path] = reader.blob(found.object_id, path)
-            return files
+            found = [(path, checked_lookup(reader, self._commit, parts)) for path, parts in wanted]
+            return dict(reader.blobs([(path, raw.object_id) for path, raw in found if raw is not None and raw.is_file]))
 
         return self._store.read(fetch)
 
@@ -78,21 +75,40 @@ class GitTree:
         wanted = [tree_path(folder) for folder in folders]
 
         def fetch(reader: Reader) -> dict[str, bytes]:
-            files: dict[str, bytes] = {}
-            total = 0
+            listed: dict[str, str] = {}
             for parts in wanted:
                 found = checked_lookup(reader, self._commit, parts)
                 for path, raw in _walk(reader, "/".join(parts), found):
-                    files[path] = reader.blob(raw.object_id, path)
-                    total += len(files[path])
-                    if total > _EXPORT_BYTES or len(files) > _EXPORT_FILES:
-                        raise _unsafe(f"The folder `{'/'.join(parts)}` holds more than can be rendered")
+                    listed[path] = raw.object_id
+                    if len(listed) > _EXPORT_FILES:
+                        raise _too_much(folders)
+            files: dict[str, bytes] = {}
+            total = 0
+            for path, content in reader.blobs(list(listed.items())):
+                files[path] = content
+                total += len(content)
+                if total > _EXPORT_BYTES:
+                    raise _too_much(folders)
             return files
 
-        for path, content in self._store.read(fetch).items():
-            place = target / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
+        write_files(self._store.read(fetch), target)
+
+    @contextmanager
+    def held(self) -> Iterator["GitTree"]:
+        """As the port says: one helper process answers."""
+        with self._store.held() as store:
+            yield GitTree(store, self._commit)
+
+
+def write_files(files: Mapping[str, bytes], target: Path) -> None:
+    """Write files (paths from `target`) with the folders that they are in."""
+    made: set[str] = set()
+    for path, content in files.items():
+        folder = path.rpartition("/")[0]
+        if folder not in made:  # most are in a folder that another file is in, too
+            (target / folder).mkdir(parents=True, exist_ok=True)
+            made.add(folder)
+        (target / path).write_bytes(content)
 
 
 def lookup(reader: Reader, commit: str, parts: tuple[str, ...]) -> RawEntry | None:
@@ -140,15 +156,17 @@ def _walk(reader: Reader, path: str, raw: RawEntry | None) -> Iterator[tuple[str
         raise _no_file(path, raw)
 
 
-def _described(reader: Reader, found: list[tuple[str, RawEntry]]) -> Iterator[TreeEntry]:
-    sizes = reader.sizes([raw.object_id for _, raw in found if raw.kind == "blob"])
-    for path, raw in found:
-        yield TreeEntry(raw.mode, raw.kind, raw.object_id, path, sizes.get(raw.object_id, 0))
+def _described(path: str, raw: RawEntry) -> TreeEntry:
+    return TreeEntry(raw.mode, raw.kind, raw.object_id, path)
 
 
 def _no_file(path: str, raw: RawEntry) -> Refused:
     what = "a submodule" if raw.kind == "commit" else "a symbolic link"
     return _unsafe(f"`{path}` in the infra-repo is {what}; links and submodules are not followed")
+
+
+def _too_much(folders: list[str]) -> Refused:
+    return _unsafe(f"What is in {', '.join(f'`{folder}`' for folder in folders[:3])} is more than can be rendered")
 
 
 def _unsafe(what: str) -> Refused:

@@ -125,11 +125,12 @@ def impact(renderer: ManyRenderer, before: Tree, after: Tree, places: Sequence[P
 
     An overlay that is only on one side comes or goes as a whole. Retry and Unknown from reading git pass through.
     """
-    before, after = Seen(before), Seen(after)
     overlays = list(dict.fromkeys(place.overlay for place in places))
-    moved = [overlay for overlay in overlays if _key(renderer, before, overlay) != _key(renderer, after, overlay)]
-    olds = renderer.render_many(before, moved)
-    news = renderer.render_many(after, moved)
+    with before.held() as left, after.held() as right:
+        before, after = Seen(left), Seen(right)
+        moved = [overlay for overlay in overlays if _key(renderer, before, overlay) != _key(renderer, after, overlay)]
+        olds = renderer.render_many(before, moved)
+        news = renderer.render_many(after, moved)
     found = {overlay: _compared(olds[overlay], news[overlay]) for overlay in moved}
     effects = [
         Effect(place, *outcome)

@@ -5,7 +5,7 @@ as there is a patch), and a few more per overlay. What one run makes of many gro
 to about as many objects as that start is worth.
 """
 
-import tempfile
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +19,7 @@ from bot.integrations.kustomize.isolation import Chain, SourceFile, Standing, bu
 from bot.integrations.kustomize.isolation import source_file as look_at
 from bot.integrations.kustomize.reach import Reach, ReachIndex
 from bot.integrations.kustomize.references import Use
+from bot.integrations.kustomize.scratch import Scratch
 from commands.ports import Tree
 from commands.reasons import Refused
 
@@ -35,6 +36,7 @@ class Trust:
 
     tried: bool = False
     earned: bool = True
+    lock: threading.Lock = field(default_factory=threading.Lock)  # runs that end together wait for one trial
 
 
 @dataclass(frozen=True)
@@ -53,24 +55,25 @@ class Company:
 
     tree: Tree
     index: ReachIndex
+    scratch: Scratch
     run: Callable[[Path, Path], Finished]
     read: Callable[[Finished, str, Path], str]
     trust: Trust
     parallel: int
     _standings: dict[str, Standing] = field(default_factory=dict)
     _files: dict[str, SourceFile] = field(default_factory=dict)
-    _folders: dict[str, tuple[SourceFile, ...]] = field(default_factory=dict)
+    _folders: dict[str, list[SourceFile]] = field(default_factory=dict)  # with everything below them
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def build(self, reaches: Sequence[Reach]) -> dict[str, Outcome]:
         """Every overlay's outcome. Refused (OVERLAY_UNSAFE) when what they reach cannot be written down together."""
-        with tempfile.TemporaryDirectory(prefix="locktender-render-") as place:
-            root = Path(place).resolve()
+        with self.scratch.folder() as root:
             source = root / "repository"
             source.mkdir()
             self._export(reaches, source)
-            groups = self._groups(reaches, source)
+            self._look(reaches, source)
+            groups = self._groups(reaches)
             outcomes: dict[str, Outcome] = {}
             with ThreadPoolExecutor(self.parallel) as pool:
                 while groups:
@@ -80,18 +83,31 @@ class Company:
             return outcomes
 
     def _export(self, reaches: Sequence[Reach], source: Path) -> None:
-        folders = sorted({folder for reach in reaches for folder in reach.folders})
-        self.tree.export([one for one in folders if not any(_below(one, other) for other in folders)], source)
+        folders = {folder for reach in reaches for folder in reach.folders}
+        self.tree.export(sorted(one for one in folders if folders.isdisjoint(_above(one))), source)
         for path, content in self.tree.read_many(sorted({path for reach in reaches for path in reach.files})).items():
             (source / path).parent.mkdir(parents=True, exist_ok=True)
             (source / path).write_bytes(content)
 
+    def _look(self, reaches: Sequence[Reach], source: Path) -> None:
+        """One look at every file that was written."""
+        self._folders = {folder: [] for reach in reaches for folder in reach.folders}
+        for where, _, names in os.walk(source):
+            within = os.path.relpath(where, source)
+            folder = "" if within == "." else within
+            wanted = [self._folders[one] for one in (folder, *_above(folder)) if one in self._folders]
+            for name in names:
+                path = f"{folder}/{name}" if folder else name
+                self._files[path] = look_at((source / path).read_bytes())
+                for files in wanted:
+                    files.append(self._files[path])
+
     # ------------------------------------------------------------ who is built with whom
 
-    def _groups(self, reaches: Sequence[Reach], source: Path) -> list[_Group]:
+    def _groups(self, reaches: Sequence[Reach]) -> list[_Group]:
         weights: dict[str, int] = {}
         for reach in reaches:
-            files = [file for folder in reach.folders for file in self._below(folder, source)]
+            files = [file for folder in reach.folders for file in self._folders[folder]]
             standing = None
             if self.trust.earned and not any(file.strange for file in files):
                 standing = _Look(self, any(file.renames for file in files)).standing(reach.overlay)
@@ -123,14 +139,6 @@ class Company:
                 loads[number] += weights[overlay]
         return [_Group(tuple(group)) for group in groups]
 
-    def _below(self, folder: str, source: Path) -> tuple[SourceFile, ...]:
-        if folder not in self._folders:
-            places = sorted(place for place in (source / folder).rglob("*") if place.is_file())
-            for place in places:
-                self._files[place.relative_to(source).as_posix()] = look_at(place.read_bytes())
-            self._folders[folder] = tuple(self._files[place.relative_to(source).as_posix()] for place in places)
-        return self._folders[folder]
-
     def file(self, path: str) -> SourceFile | None:
         """What is known of an exported file."""
         return self._files.get(path)
@@ -161,11 +169,12 @@ class Company:
         return sure, _singles(tuple(name for name in group.overlays if name in doubtful))
 
     def _trusted(self, root: Path, sure: dict[str, Outcome]) -> bool:
-        if not self.trust.tried and sure:
-            name, text = next(iter(sure.items()))
-            self.trust.earned = self._alone(root, name) == text
-            self.trust.tried = True
-        return self.trust.earned
+        with self.trust.lock:
+            if not self.trust.tried and sure:
+                name, text = next(iter(sure.items()))
+                self.trust.earned = self._alone(root, name) == text
+                self.trust.tried = True
+            return self.trust.earned
 
     def _alone(self, root: Path, overlay: str) -> Outcome:
         try:
@@ -252,5 +261,8 @@ def _smaller(overlays: Sequence[str], stderr: str) -> list[_Group]:
     return [_Group(tuple(overlays[:half])), _Group(tuple(overlays[half:]))]
 
 
-def _below(path: str, folder: str) -> bool:
-    return path != folder and (not folder or path.startswith(f"{folder}/"))
+def _above(path: str) -> Iterator[str]:
+    """The folders that this path is in, from the nearest to the root."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path

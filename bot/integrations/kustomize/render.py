@@ -1,6 +1,5 @@
 """The overlay as kustomize builds it: exported from git, built behind a fence, remembered by what it was built from."""
 
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from bot.integrations.kustomize.command import Fence, Finished, Stopped, find_co
 from bot.integrations.kustomize.company import Company, Outcome, Trust
 from bot.integrations.kustomize.manifests import load
 from bot.integrations.kustomize.reach import Reach, ReachIndex
+from bot.integrations.kustomize.scratch import Scratch
 from bot.integrations.kustomize.seen import Seen
 from bot.integrations.recent import Recent
 from commands.ports import Rendered, Tree
@@ -20,8 +20,7 @@ _MOST_DETAIL = 1000  # characters of kustomize's own words
 class KustomizeRenderer:
     """`ports.Renderer` on real kustomize. Safe to use from several threads; at most `parallel` builds run at once.
 
-    `command` is what `find_command` answers; `cache_bytes` bounds the remembered texts. Exports go to a private folder
-    under the system's temporary one, which a `kill -9` leaves behind: it holds manifests and nothing else.
+    `command` is what `find_command` answers; `cache_bytes` bounds the remembered texts.
     """
 
     def __init__(
@@ -39,6 +38,7 @@ class KustomizeRenderer:
         self._parallel = parallel
         self._slots = threading.BoundedSemaphore(parallel)
         self._trust = Trust()
+        self._scratch = Scratch()
 
     def key(self, tree: Tree, overlay: str) -> str:
         """The same key means the same build. Refused: OVERLAY_MISSING, OVERLAY_UNSAFE, OVERLAY_INVALID, REMOTE_BASE."""
@@ -49,7 +49,10 @@ class KustomizeRenderer:
 
         Overlays that can be shown not to mix are built by one run (see `isolation`), all others alone.
         """
-        tree = Seen(tree)
+        with tree.held() as held:
+            return self._render_many(Seen(held), overlays)
+
+    def _render_many(self, tree: Tree, overlays: Sequence[str]) -> dict[str, Rendered | Refused]:
         answers: dict[str, Rendered | Refused] = {}
         waiting: list[Reach] = []
         for overlay in dict.fromkeys(overlay.strip("/") for overlay in overlays):
@@ -73,7 +76,7 @@ class KustomizeRenderer:
 
     def _built(self, tree: Tree, waiting: list[Reach]) -> list[tuple[Reach, Outcome]]:
         if len(waiting) > 1:
-            company = Company(tree, self._index, self._run, self._read, self._trust, self._parallel)
+            company = Company(tree, self._index, self._scratch, self._run, self._read, self._trust, self._parallel)
             try:
                 outcomes = company.build(waiting)
             except Refused:  # one of them cannot be exported: each on its own will show which
@@ -115,8 +118,7 @@ class KustomizeRenderer:
         return Rendered(text, cached=False)
 
     def _build(self, tree: Tree, reach: Reach) -> str:
-        with tempfile.TemporaryDirectory(prefix="locktender-render-") as place:
-            root = Path(place).resolve()
+        with self._scratch.folder() as root:
             source = root / "repository"
             source.mkdir()
             tree.export(list(reach.folders), source)

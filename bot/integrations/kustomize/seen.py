@@ -1,5 +1,7 @@
 """A tree that is asked the same many times in a row, as when many overlays share their bases."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from commands.ports import Tree, TreeEntry
@@ -45,3 +47,11 @@ class Seen:
     def export(self, folders: list[str], target: Path) -> None:
         """As underneath."""
         self._tree.export(folders, target)
+
+    @contextmanager
+    def held(self) -> Iterator["Seen"]:
+        """As underneath. What is seen meanwhile is remembered here, too."""
+        with self._tree.held() as tree:
+            seen = Seen(tree)
+            seen._entry, seen._entries = self._entry, self._entries
+            yield seen
