@@ -25,8 +25,9 @@ from bot.factbook import Factbook
 from bot.gate.effects import Effects
 from bot.gate.gatekeeper import Gatekeeper
 from bot.gate.merges import Merges
+from bot.gate.outside import Outside
 from bot.gate.proposals import Proposals
-from bot.gate.visits import Outside, Visits
+from bot.gate.visits import Visits
 from bot.integrations.cluster import KubernetesCluster
 from bot.integrations.github.webhooks import Happened
 from bot.integrations.github.webhooks import Kind as HookKind

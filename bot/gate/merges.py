@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from bot.gate.outside import Outside
 from bot.gate.reviews import Reviews
 from bot.gate.texts import merge_message, title
-from bot.gate.visits import Outside
 from commands import approve, policy
 from commands.binding import Binding, moved
 from commands.catalogue import Catalogue

@@ -1,9 +1,7 @@
 """One look at a change: what is due for it, done and recorded. Read `Visits.__call__` first."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import uuid4
@@ -12,7 +10,9 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from bot.gate import words
-from bot.gate.proposals import Proposals, Seen, still_asked_for
+from bot.gate.endings import Endings
+from bot.gate.outside import Outside, OverError, record
+from bot.gate.proposals import Seen, still_asked_for
 from bot.gate.reviews import Reviews
 from bot.gate.rows import back, queue
 from commands import approve, policy
@@ -20,15 +20,14 @@ from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
 from commands.closing import close
 from commands.endings import Ending
-from commands.facts import Facts
 from commands.policy import Target
-from commands.ports import CodeHost, InfraRepo, Mergeability, MergeVerdict, PullRequest, PullState, StatusState
+from commands.ports import Mergeability, MergeVerdict, PullRequest, PullState, StatusState
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
 from commands.requests import Asker
 from storage import gate, models
 from storage.models import Change, ChangeState, Deployment
 from storage.phases import Phase
-from storage.unit_of_work import Note, Store, UnitOfWork
+from storage.unit_of_work import Store, UnitOfWork
 
 SOON = timedelta(seconds=2)
 PATIENCE = timedelta(minutes=10)
@@ -49,31 +48,6 @@ PASSING = NOT_KNOWN_YET | {
 log = structlog.get_logger("gate")
 
 
-class OverError(Exception):
-    """The change is no longer what this visit began with: another visit sees to it."""
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What a visit needs of the world. `poll` is the time between two looks when nothing tells us to look."""
-
-    infra: InfraRepo
-    host: CodeHost
-    facts: Callable[[], Facts]
-    proposals: Proposals
-    poll: timedelta
-    shared: Callable[[str], bool | None]
-    """Whether a channel is shared with other workspaces; None when nobody can tell."""
-    changed: Callable[[], None]
-    """Told after every change that a person can see."""
-    ready: Callable[[], None]
-    """Told when a deployment may start."""
-    read_rules: Callable[[str], None]
-    """Have `facts` go by the rules that are in git at this fetched head."""
-    checkpoint: Callable[[], tuple[tuple[str, str], ...]] = tuple
-    """The trailers that anchor the record in a commit."""
-
-
 class Visits:
     """Call it with the id of a leased change, and the time until which it is leased."""
 
@@ -81,6 +55,7 @@ class Visits:
         self._store = store
         self._out = outside
         self._reviews = Reviews(store, outside.facts)
+        self._endings = Endings(store, outside)
 
     def __call__(self, change_id: str, until: datetime) -> None:
         """Do what is due; whatever stops it becomes a note, another try, or the end of the change."""
@@ -98,7 +73,7 @@ class Visits:
                 case ChangeState.OPEN | ChangeState.APPROVED:
                     again = self._watch(change, rows)
                 case _:
-                    again = self._tidy(change)
+                    again = self._endings.tidy(change)
         except OverError:
             again = timedelta()
         except Retry as fault:
@@ -124,12 +99,12 @@ class Visits:
         """Open the pull request, work out what it does, and show it: only now can anybody approve."""
         known = self._allowed(change, rows)
         words.among_ourselves(rows[0], self._out.shared)
-        if self._is_over(change):
+        if self._endings.is_over(change):
             return
         try:
             seen = self._out.proposals.make(change, rows, known)
         except Refused:
-            if self._is_over(change):
+            if self._endings.is_over(change):
                 return
             raise
         self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, words.WAITS)
@@ -150,7 +125,7 @@ class Visits:
     def _show(self, change: Change, seen: Seen, known: Catalogue) -> None:
         """Record what was seen as what people decide on. Other content than before has other buttons."""
         content = seen.binding.content
-        with self._record(change) as (uow, mine):
+        with record(self._store, change) as (uow, mine):
             news = moved(Binding.from_json(mine.binding), seen.binding) if mine.binding else ()
             if content != mine.content:
                 self._void(uow, mine, news)
@@ -195,11 +170,11 @@ class Visits:
             return self._out.poll  # its delivery merges it, and looks at all of this itself
         now = self._store.clock()
         if change.state == ChangeState.OPEN and change.expires_at is not None and now >= change.expires_at:
-            self._expire(change)
+            self._endings.expire(change)
             return timedelta()
         pull = self._out.host.pull_request(change.pr_number or 0)
         if pull.state is not PullState.OPEN:
-            self._ended_outside(change, pull)
+            self._endings.ended_outside(change, pull)
             return self._out.poll if change.state == ChangeState.APPROVED else timedelta()
         known = self._allowed(change, rows)
         seen = self._out.proposals.look(change, rows, known, pull)
@@ -219,7 +194,7 @@ class Visits:
             self._show(change, seen, known)
             self._out.host.ensure_status(seen.pull.head_sha, StatusState.PENDING, words.WAITS)
             return
-        with self._record(change) as (uow, mine):
+        with record(self._store, change) as (uow, mine):
             self._void(uow, mine, moved(Binding.from_json(mine.binding), seen.binding))
             mine.state = ChangeState.PREPARING  # made again, on what its base is now
 
@@ -252,7 +227,7 @@ class Visits:
     def _as_host_says(self, change: Change, host: Mergeability, have: int) -> timedelta:
         """With enough approvals: into the queue when the code host would merge it, out of it when it would not."""
         if host.verdict is MergeVerdict.CONFLICT:
-            with self._record(change) as (uow, mine):
+            with record(self._store, change) as (uow, mine):
                 self._void(uow, mine, ["The branch no longer applied to what it changes."])
                 mine.state = ChangeState.PREPARING  # made again on the newest head
             return timedelta()
@@ -261,12 +236,12 @@ class Visits:
         if host.verdict is MergeVerdict.PENDING and approved and change.wants == "[]":
             # After every push the code host has to think for a moment: only what lasts until the next look takes it
             # out of the queue.
-            with self._record(change) as (_, mine):
+            with record(self._store, change) as (_, mine):
                 mine.wants = wants
             return SOON
         state = ChangeState.APPROVED if ready else ChangeState.OPEN
         if (change.state, change.wants) != (state, wants):
-            with self._record(change) as (uow, mine):
+            with record(self._store, change) as (uow, mine):
                 mine.wants, mine.state = wants, state
                 if ready and not approved:
                     uow.audit(words.entry(mine, "change:approved", {"content": mine.content, "approvals": have}))
@@ -282,74 +257,11 @@ class Visits:
         return SOON if host.verdict is MergeVerdict.PENDING else self._out.poll
 
     def _lost(self, change: Change, have: int) -> None:
-        with self._record(change) as (uow, mine):
+        with record(self._store, change) as (uow, mine):
             mine.state = ChangeState.OPEN
             mine.moved = f"An approval no longer counts: {have} of {mine.required} are left."
             back(uow, mine)
             uow.audit(words.entry(mine, "change:void", {"content": mine.content, "moved": [mine.moved]}))
-
-    # ------------------------------------------------------------ endings
-
-    def _expire(self, change: Change) -> None:
-        with self._record(change) as (uow, mine):
-            if mine.expires_at is None or uow.now < mine.expires_at:
-                return
-            what = f"Nobody's approval completed it by {mine.expires_at:%Y-%m-%d %H:%M} UTC."
-            close(uow, mine, Ending(Phase.EXPIRED, ReasonCode.APPROVAL_EXPIRED, what, "Ask for it again."))
-
-    def _is_over(self, change: Change) -> bool:
-        """True when somebody has ended what is about to be made again: then there is nothing to make."""
-        pull = self._out.host.pull_request(change.pr_number) if change.pr_number is not None else None
-        if pull is None or pull.state is PullState.OPEN:
-            return False
-        self._ended_outside(change, pull)
-        return True
-
-    def _ended_outside(self, change: Change, pull: PullRequest) -> None:
-        """Somebody closed the pull request, or merged it around us."""
-        if pull.state is PullState.MERGED and change.state == ChangeState.APPROVED:
-            return  # it had what it needs: its delivery looks whether that is what was merged, and goes on
-        who = f"`{pull.ended_by}`" if pull.ended_by else "somebody"
-        with self._record(change) as (uow, mine):
-            if pull.state is PullState.CLOSED:
-                what = f"{who} closed the pull request on the code host."
-                close(
-                    uow, mine, Ending(Phase.CANCELLED, ReasonCode.PULL_REQUEST_CLOSED, what, "Ask again when you like.")
-                )
-                return
-            mine.merge_sha, mine.merged_by, mine.merged_at = pull.merge_sha, pull.ended_by, uow.now
-            what = (
-                f"{who} merged the pull request by hand, around Locktender: `{pull.merge_sha[:12]}` is in git without "
-                "the approvals that `locktender.yaml` asks for."
-            )
-            step = "Look at what was merged; `/rollback` goes back, or ask for the version again to have it rolled out."
-            uow.audit(
-                words.entry(
-                    mine,
-                    "change:external-merge",
-                    {"merge": pull.merge_sha, "by": pull.ended_by, "pull_request": mine.pr_url},
-                )
-            )
-            self._alert(uow, mine, f"⚠️ {what} {step}")
-            close(uow, mine, Ending(Phase.FAILED, ReasonCode.MERGED_BY_HAND, what, step))
-
-    def _alert(self, uow: UnitOfWork, change: Change, text: str) -> None:
-        known = policy.catalogue(self._out.facts())
-        channel = known.channels.deployments
-        uow.send(Note(f"alert:{change.id}", models.Target.CHANNEL, {"text": text}, channel=channel))
-
-    def _tidy(self, change: Change) -> timedelta | None:
-        """After the end: nothing of it stays open on the code host."""
-        if change.pr_number is not None and change.state != ChangeState.MERGED:
-            pull = self._out.host.pull_request(change.pr_number)
-            if pull.state is PullState.OPEN:
-                self._out.host.ensure_status(
-                    pull.head_sha, StatusState.FAILURE, "Ended in Locktender: not to be merged"
-                )
-                self._out.host.ensure_closed(change.pr_number, f"Locktender change `{change.id}` has ended.")
-        if change.branch:
-            self._out.infra.ensure_no_branch(change.branch)
-        return None
 
     # ------------------------------------------------------------ trouble
 
@@ -360,7 +272,7 @@ class Visits:
             return self._stop(change, Unknown(fault.reason, fault.what, fault.next_step, detail=fault.detail))
         note = f"{fault.what} {'Trying again.' if isinstance(fault, Retry) else fault.next_step}"
         if change.note != note and change.state in gate.LIVE:
-            with self._record(change) as (_, mine):
+            with record(self._store, change) as (_, mine):
                 mine.note = note
         after = fault.after if isinstance(fault, Retry) else self._out.poll.total_seconds()
         return timedelta(seconds=max(1.0, min(after, 300.0)))
@@ -370,7 +282,7 @@ class Visits:
             log.warning("gate.not_tidied", change=change.id, reason=str(fault.reason), what=fault.what)
             return None
         phase = Phase.ERRORED if isinstance(fault, Unknown) else Phase.FAILED
-        with self._record(change) as (uow, mine):
+        with record(self._store, change) as (uow, mine):
             close(uow, mine, Ending.of(phase, fault))
         return timedelta()
 
@@ -391,20 +303,3 @@ class Visits:
             if mine is not None:
                 mine.visits += 1
         return SOON * (change.visits + 1)
-
-    @contextmanager
-    def _record(self, change: Change) -> Iterator[tuple[UnitOfWork, Change]]:
-        """One transaction on the change, provided it is as this visit found it; its card follows.
-
-        Once a delivery runs, the change is the delivery's alone.
-        """
-        with self._store.write() as uow:
-            mine = gate.held(uow, change.id)
-            if mine is None or (mine.state, mine.content) != (change.state, change.content):
-                raise OverError
-            for row in gate.members(uow, mine.id):
-                uow.hold(row)
-                if row.phase == Phase.RUNNING:
-                    raise OverError
-            yield uow, mine
-            gate.change_shown(uow, mine)

@@ -20,8 +20,9 @@ from bot.factbook import Factbook
 from bot.gate.effects import Effects
 from bot.gate.gatekeeper import LEASE, Gatekeeper
 from bot.gate.merges import Merges
+from bot.gate.outside import Outside
 from bot.gate.proposals import Proposals
-from bot.gate.visits import Outside, Visits
+from bot.gate.visits import Visits
 from bot.snapshot import Snapshots
 from bot.steps.base import Point, World
 from bot.writing import Writing

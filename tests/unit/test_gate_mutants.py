@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from bot.gate.endings import Endings
 from bot.gate.merges import Merges
+from bot.gate.outside import Outside
 from bot.gate.proposals import Seen
-from bot.gate.visits import Outside, Visits
 from bot.steps.base import Step
 from commands import approvals, approve, people, policy
 from commands.binding import Binding
@@ -281,7 +282,7 @@ def _without_expiry_at_the_click(patch: pytest.MonkeyPatch) -> None:
 
 
 def _without_expiry_at_the_visit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Visits, "_expire", lambda *_: None)
+    patch.setattr(Endings, "expire", lambda *_: None)
 
 
 def _without_new_tokens(patch: pytest.MonkeyPatch) -> None:
