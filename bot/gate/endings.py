@@ -16,7 +16,7 @@ from storage.unit_of_work import Note, Store, UnitOfWork
 
 
 class Endings:
-    """The endings of changes. All but `tidy` raise OverError when the change is not any more what the visit began with."""
+    """The endings of changes. All but `tidy` raise OverError when the change is no more what the visit began with."""
 
     def __init__(self, store: Store, outside: Outside) -> None:
         self._store = store
