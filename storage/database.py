@@ -1,15 +1,17 @@
 """Engines, pragmas and migrations for SQLite and Postgres."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from storage.turns import Turns
@@ -74,12 +76,20 @@ def create(url: str, *, pool: int = 10) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         reading = bool(connection.get_execution_options().get("read_only"))
-        if (
-            connection.info.get("query_only") is not reading
-        ):  # what the pool gave may have been a reader's, or a writer's
-            connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
-            connection.info["query_only"] = reading
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
+        fairy = connection.connection
+        driver = cast("sqlite3.Connection", fairy.driver_connection)
+        try:  # straight to the driver: Core needs several times as long for each as SQLite does
+            if (
+                fairy.info.get("query_only") is not reading
+            ):  # the pool gave what may have been a reader's, or a writer's
+                driver.execute(f"PRAGMA query_only={int(reading)}")
+                fairy.info["query_only"] = reading
+            driver.execute(begin)
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(
+                begin, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+            ) from error
 
     return engine
 

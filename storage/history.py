@@ -88,7 +88,8 @@ def search(uow: UnitOfWork, wished: AuditFilter, *, look_through: int = LOOKED_T
 
     Words without a letter or a digit are found everywhere.
     """
-    wished = replace(wished, words=tuple(word for word in wished.words if wanted((word,))))
+    if wished.words:
+        wished = replace(wished, words=tuple(word for word in wished.words if wanted((word,))))
     mark, last = uow.run(_STATE, {})[0]
     done = Progress.from_text(mark or "")
     # `before` comes back from a button: a forged one is the first page.

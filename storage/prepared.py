@@ -70,19 +70,18 @@ class _OnSqlite:
             raise DBAPIError.instance(
                 self._text, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
             ) from error
-        if not self._back:
-            return rows
-        return [
-            tuple(value if convert is None else convert(value) for value, convert in zip(row, self._back, strict=True))
-            for row in rows
-        ]
+        return [self._as_python(row) for row in rows] if self._back else rows
+
+    def _as_python(self, row: Row) -> Row:
+        values = list(row)
+        for at, convert in self._back:
+            values[at] = convert(values[at])
+        return tuple(values)
 
 
-def _back(statement: ClauseElement, dialect: Dialect) -> tuple[Convert | None, ...]:
-    """What turns each column of a row into Python's value; empty when every column is one already."""
+def _back(statement: ClauseElement, dialect: Dialect) -> tuple[tuple[int, Convert], ...]:
+    """Where in a row something has to be turned into Python's value, and what does it."""
     if not isinstance(statement, Select):
         return ()
-    found = tuple(
-        column.type.dialect_impl(dialect).result_processor(dialect, None) for column in statement.selected_columns
-    )
-    return found if any(found) else ()
+    found = (column.type.dialect_impl(dialect).result_processor(dialect, None) for column in statement.selected_columns)
+    return tuple((at, convert) for at, convert in enumerate(found) if convert is not None)
