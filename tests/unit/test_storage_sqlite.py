@@ -56,6 +56,21 @@ def test_a_transaction_that_will_write_takes_the_lock_at_its_start(path: Path) -
     store.close()
 
 
+def test_a_lock_that_is_never_given_back_is_told_as_a_database_that_cannot_be_used(path: Path) -> None:
+    store = Database(database.sqlite_url(path))
+    with store.read() as session:
+        session.connection().exec_driver_sql("PRAGMA busy_timeout=1")
+    outsider = sqlite3.connect(path, isolation_level=None)
+    outsider.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError, match="locked"), store.write() as session:
+        session.execute(text("SELECT 1"))
+    outsider.execute("ROLLBACK")
+    with store.write() as session:
+        session.execute(text("SELECT 1"))
+    outsider.close()
+    store.close()
+
+
 def test_a_connection_that_read_writes_again_and_one_that_wrote_reads_only(path: Path) -> None:
     engine = database.create(database.sqlite_url(path), pool=1)
     reader = engine.execution_options(read_only=True)
