@@ -44,6 +44,7 @@ from bot.schedule import Schedule
 from bot.serving import Server, StartError, listen
 from bot.settings import Settings
 from bot.slack.decisions import Decisions
+from bot.slack.home import HomeTab
 from bot.slack.image_clicks import ImageClicks
 from bot.slack.listeners import BotIdentity, Listeners, build_app
 from bot.slack.outbox import Outbox
@@ -153,6 +154,7 @@ class Program:
         self.pages = site(settings, self.store, self.factbook.facts, self.people.person, signer.origin)
         desk = Desk(self.store, self.factbook.facts, self.pages.link if self.pages else None)
         self.listeners = Listeners(desk, self.store, self._recorded)
+        self.home = HomeTab(self.store, self.factbook.facts, self.slack, self.pages.link if self.pages else None)
         self.schedule = Schedule()
         self.socket: SocketConnection | None = None
         self.ready = False
@@ -213,6 +215,7 @@ class Program:
         with contextlib.suppress(SQLAlchemyError):  # a database that is away must not keep the rest from closing
             await asyncio.to_thread(self._record, "bot:stop")
         await self.outbox.stop(drain=5.0)
+        await self.home.stop()
         await asyncio.to_thread(self.listeners.close)
         if self.slack.session is not None:
             await self.slack.session.close()
@@ -310,6 +313,7 @@ class Program:
         """Listeners of their own, before those that take everything else."""
         Decisions(self.listeners, self.store, self.slack).register(app)
         ImageClicks(self.listeners).register(app)
+        self.home.register(app)
 
     def _webhooks(self) -> web.Endpoint | None:
         secret = self.settings.github_webhook_secret.get_secret_value()

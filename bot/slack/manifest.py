@@ -22,7 +22,7 @@ SCOPES = (
     "users:read",
     "users:read.email",
 )
-EVENTS = ("app_mention",)
+EVENTS = ("app_home_opened", "app_mention")
 COMMANDS = (
     (
         "/deploy",
@@ -77,6 +77,12 @@ def _manifest(url: str) -> dict[str, Any]:
             "background_color": "#1f3a4d",
         },
         "features": {
+            # Files and verdicts come as direct messages, to a tab where nothing can be typed: commands are for that.
+            "app_home": {
+                "home_tab_enabled": True,
+                "messages_tab_enabled": True,
+                "messages_tab_read_only_enabled": True,
+            },
             "bot_user": {"display_name": "locktender", "always_online": True},
             "slash_commands": commands,
         },

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.slack import manifest
+from bot.slack.home import HomeTab
 from bot.slack.listeners import COMMANDS, BotIdentity, Listeners, build_app
 from bot.slack.parse import parse_audit, parse_deploy, parse_promote, parse_rollback
 from commands.requests import Help, Mistake, Request
@@ -29,6 +30,7 @@ SCOPES_OF_METHODS: dict[str, frozenset[str]] = {
     "users_info": frozenset({"users:read", "users:read.email"}),
     "usergroups_users_list": frozenset({"usergroups:read"}),
     "views_open": frozenset(),
+    "views_publish": frozenset(),
 }
 
 
@@ -82,11 +84,18 @@ def test_every_command_and_event_of_the_manifest_has_a_listener() -> None:
         def __init__(self) -> None:
             """Nothing to hold."""
 
-    app = build_app(Recorder(), BotIdentity("T1", "U1", "B1", "xoxb-1"), AsyncWebClient("xoxb-1"))
+    class Tab(HomeTab):
+        """The same."""
+
+        def __init__(self) -> None:
+            """Nothing to hold."""
+
+    client = AsyncWebClient("xoxb-1")
+    app = build_app(Recorder(), BotIdentity("T1", "U1", "B1", "xoxb-1"), client, Tab().register)
     functions = {listener.ack_function.__name__ for listener in app._async_listeners}
     assert functions == {"timed"}
-    # The commands and events, two buttons, and the last of each kind that takes the rest.
-    assert len(app._async_listeners) == len(manifest.COMMANDS) + len(manifest.EVENTS) + 2 + 3
+    # The commands and events, three buttons, and the last of each kind that takes the rest.
+    assert len(app._async_listeners) == len(manifest.COMMANDS) + len(manifest.EVENTS) + 3 + 3
 
 
 @pytest.mark.parametrize("one", both(), ids=["socket", "http"])
