@@ -224,8 +224,10 @@ def _reviewed(rig: PagesRig, app: str, version: str, at: datetime, state: Change
         change = Change(
             id=row.id, kind=Kind.PROMOTE, state=state, app=app, environment="production", team_id="T1",
             requested_by=READER, requested_at=at, expires_at=at + timedelta(hours=4), content="c4" * 32, pr_number=7,
-            head_sha="d" * 40, pr_url="https://github.example/company/infra/pull/7", diff=DIFF, shown=shown.as_json(), required=1,
-            merge_sha="e" * 40 if over else "", merged_at=at + timedelta(minutes=20) if over else None,        )  # fmt: skip
+            pr_url="https://github.example/company/infra/pull/7", diff=DIFF, shown=shown.as_json(), required=1,
+            merge_sha="e" * 40 if over else "", merged_at=at + timedelta(minutes=20) if over else None,
+            head_sha="d" * 40,
+        )  # fmt: skip
         gate.add_change(uow, change)
         place = ("T1", app, "production", row.id)
         uow.audit(AuditEntry("promotion:request", READER, *place, "", {"version": version, "reason": row.reason}))

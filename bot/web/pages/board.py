@@ -15,6 +15,7 @@ from commands.scopes import scope_of
 from commands.shown import Shown
 from storage import gate, locks
 from storage.models import Change, ChangeState, Deployment, Kind, Lock
+from storage.phases import Phase
 from storage.unit_of_work import UnitOfWork
 
 
@@ -97,7 +98,11 @@ def board(uow: UnitOfWork, facts: Facts) -> Board:
         reviewed=frozenset(name for name in environments if known and known.production_like(name)),
         rows=_rows(uow, facts, known, open_now, in_force) if known else (),
         waiting=waiting_changes(uow, facts),
-        queue=places(open_now, in_force, facts, uow),
+        queue=tuple(
+            one
+            for one in places(open_now, in_force, facts, uow)
+            if Phase(one.deployment.phase) is not Phase.AWAITING_APPROVAL  # they are among those that wait for approval
+        ),
         holds=(*(_hold(one) for one in in_force), *(_windows(known, uow.now) if known else ())),
         problem="" if known else facts.in_force.problem,
         faults=facts.in_force.faults,
