@@ -16,15 +16,17 @@ from typing import Any
 
 from bot.slack.answers import answer_message, thread_message
 from bot.slack.blocks import SlackMessage
-from bot.slack.cards import deployment_card
+from bot.slack.cards import deployment_card, set_card
+from bot.slack.review import ReviewView
 from commands.reasons import ReasonCode
 from commands.requests import Answer, History, Row, mention
-from storage.models import Deployment
+from commands.shown import Shown, ShownApp
+from storage.models import ChangeState, Deployment, Kind
 from storage.phases import Phase, Stage
 
 AT = datetime(2026, 3, 2, 10, 24, tzinfo=UTC)
 SHA = "ce1399c748e6f0d2a1b3c4d5e6f708192a3b4c5d"
-WIDTH, HEIGHT = 1280, 1460
+WIDTH, HEIGHT = 1280, 1640
 PEOPLE = {"U0DEVELOPER": "Developer", "U0RELEASE": "Release manager", "U0AUDITOR": "Auditor"}
 LOG = """\
 Back-off pulling image "registry.company.com/my-application:1.4.3-pull"
@@ -49,7 +51,9 @@ border: 1px solid #ddd; border-radius: 4px; padding: 7px 9px; margin: 4px 0; whi
 a { color: #1264a3; text-decoration: none; }
 .at { background: #e8f5fa; color: #1264a3; border-radius: 3px; padding: 0 2px; }
 button { font: 700 13px 'DejaVu Sans', sans-serif; padding: 6px 13px; margin: 5px 6px 0 0; border-radius: 4px;
-border: 1px solid #bbb; background: #fff; } button.danger { color: #fff; background: #e01e5a; border-color: #e01e5a; }
+border: 1px solid #bbb; background: #fff; }
+button.primary { color: #fff; background: #007a5a; border-color: #007a5a; }
+button.danger { color: #fff; background: #e01e5a; border-color: #e01e5a; }
 """
 
 
@@ -62,16 +66,8 @@ def _cards() -> Iterator[tuple[str, SlackMessage]]:
     channel = "#deployments"
     waiting = _deployment(Phase.QUEUED, Stage.WAITING, version="1.4.3", previous="")
     yield channel, deployment_card(waiting, _commit_page, ahead="1.4.2 (`84an2qhsvg`) to end first")
-    building = _deployment(
-        Phase.RUNNING,
-        Stage.RECONCILE,
-        build_state="running",
-        build_stage="Apply",
-        reason="the cart total is right again",
-    )
-    yield channel, deployment_card(building, _commit_page)
     yield channel, deployment_card(_deployment(Phase.RUNNING, Stage.ROLLOUT), _commit_page)
-    live = _deployment(Phase.SUCCEEDED, Stage.DONE, rollout=_look(5, 5), reason="the cart total is right again")
+    live = _deployment(Phase.SUCCEEDED, Stage.DONE, reason="the cart total is right again")
     yield channel, deployment_card(live, _commit_page)
     said = "Committed `ce1399c748e6` by Developer: 1 object changed: Deployment/my-application image 1.4.0 → 1.4.2."
     yield "in its thread", thread_message({"text": said, "quote": DIFF})
@@ -94,10 +90,46 @@ def _cards() -> Iterator[tuple[str, SlackMessage]]:
         next_step="Look at the build; when it succeeded, deploy again to have the rollout watched.",
     )
     yield channel, deployment_card(unknown, _commit_page)
-    cancelled = _deployment(
-        Phase.CANCELLED, Stage.WAITING, what=f"{mention('U0RELEASE')} cancelled it before anything was committed."
+    asked = {"environment": "production", "change_id": "84an2qhsvg", "kind": Kind.PROMOTE, "promoted_from": "staging"}
+    one = _deployment(Phase.AWAITING_APPROVAL, Stage.WAITING, reason="the cart total is right again", **asked)
+    yield channel, deployment_card(one, _commit_page, review=_review())
+    rolling = {"my-application": (Phase.SUCCEEDED, Stage.DONE), "checkout": (Phase.RUNNING, Stage.ROLLOUT)}
+    rows = [
+        _deployment(phase, stage, app=app, workload=f"deployment/{app}", **asked)
+        for app, (phase, stage) in rolling.items()
+    ]
+    merged = _review(ChangeState.MERGED, approved_by=("U0RELEASE",), merged_by="Locktender")
+    yield channel, set_card(rows, _commit_page, review=merged)
+
+
+def _review(state: ChangeState = ChangeState.OPEN, **more: Any) -> ReviewView:  # noqa: ANN401 - any field of the view
+    shown = Shown(
+        apps=(
+            ShownApp(
+                "my-application",
+                "1.4.0",
+                "1.4.2",
+                "sha256:a60b9b35",
+                "1 object changed: Deployment/my-application image",
+                commits=7,
+                commits_url="https://github.com/company/my-application/compare/1.4.0...1.4.2",
+            ),
+        ),
+        files=("environments/production/kustomization.yaml",),
+        groups=("release-managers",),
     )
-    yield channel, deployment_card(cancelled, _commit_page)
+    known: dict[str, Any] = {
+        "id": "84an2qhsvg",
+        "state": state,
+        "requested_by": "U0DEVELOPER",
+        "required": 1,
+        "token": "84an2qhsvg-1" if state is ChangeState.OPEN else "",
+        "expires_at": AT + timedelta(hours=4),
+        "pr_number": 7,
+        "pr_url": "https://github.com/company/infra/pull/7",
+        "shown": shown,
+    }
+    return ReviewView(**(known | more))
 
 
 def _answers() -> Iterator[tuple[str, SlackMessage]]:
@@ -146,7 +178,10 @@ def _deployment(phase: Phase, stage: Stage, **more: Any) -> Deployment:  # noqa:
     if stage not in {Stage.WAITING, Stage.CHECK, Stage.WRITE}:
         known |= {"commit_sha": SHA, "job": "infra-deploy", "build_number": 127, "build_state": "success"}
         known |= {"build_url": "https://jenkins.company.example/job/infra-deploy/127/"}
-        known |= {"workload": "deployment/my-application", "rollout": _look(3, 2)}
+        known |= {
+            "workload": "deployment/my-application",
+            "rollout": _look(5, 5) if stage is Stage.DONE else _look(3, 2),
+        }
     return Deployment(**(known | more))
 
 
@@ -200,7 +235,7 @@ def _markup(text: str) -> str:
     text = re.sub(r"<(https?://[^|>]+)\|([^>]+)>", "<a href='\\1'>\\2</a>", text)
     text = re.sub(r"```\n?(.*?)\n?```", "<pre>\\1</pre>", text, flags=re.DOTALL)
     text = re.sub(r"`([^`\n]+)`", "<code>\\1</code>", text)
-    text = re.sub(r"(^|\n)\*([^\n]+)\*(?=\n|$)", "\\1<b>\\2</b>", text)
+    text = re.sub(r"(^|[\s])\*([^*\n]+)\*(?=\s|$)", "\\1<b>\\2</b>", text)
     return text.replace("\ue000", "<span class='at'>@").replace("\ue001", "</span>")
 
 

@@ -336,7 +336,7 @@ def test_the_picture_in_the_readme_is_drawn_of_cards_that_slack_takes() -> None:
     shown = gallery()
     assert [broken_rules(message) for _, message in shown] == [[]] * len(shown)
     drawn = page(shown)
-    for said in ("ImagePullBackOff", "outcome unknown", "cancelled", "Older", "Did you mean", "3/5 updated"):
+    for said in ("ImagePullBackOff", "outcome unknown", "Approve", "Older", "Did you mean", "3/5 updated"):
         assert said in drawn
     assert "```" not in drawn
 
