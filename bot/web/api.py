@@ -1,5 +1,7 @@
 """The JSON API, an application of its own below `/api`: `/api/v1/…`, `/api/openapi.json`, `/api/docs`."""
 
+from functools import cache
+
 from fastapi import FastAPI
 from starlette.responses import Response
 
@@ -29,12 +31,15 @@ def create(parts: Parts) -> FastAPI:
     handlers(app)
     app.include_router(api_told.router(parts))
     app.include_router(api_deployments.router(parts))
-    page = api_docs.page(app.openapi())
+
+    @cache
+    def page() -> str:
+        return api_docs.page(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
+    def docs() -> Response:  # in a thread: whoever asks first waits until it is made, and no ack waits with them
         """The description, to read: without scripts, and without anything from elsewhere."""
-        return Response(page, media_type="text/html", headers=api_docs.HEADERS)
+        return Response(page(), media_type="text/html", headers=api_docs.HEADERS)
 
     @app.get("/docs.css", include_in_schema=False)
     async def style() -> Response:
