@@ -20,6 +20,7 @@ from commands.evidence_find import said
 from commands.evidence_tell import plain
 from commands.evidence_told import Holds
 from commands.grammar import unsafe_characters
+from commands.requests import outside
 from commands.times import spoken
 
 _FOLDER = files("bot") / "templates"
@@ -86,7 +87,7 @@ def _seen(value: object) -> object:
     """Text from outside may hold what turns lines round or hides: that is shown as what it is, not obeyed."""
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
-    return "".join("\ufffd" if unsafe_characters(one) and one not in "\n\t" else one for one in value)
+    return "".join("\ufffd" if one not in "\n\t" and unsafe_characters(one) else one for one in outside(value))
 
 
 def _link(address: str) -> Markup:

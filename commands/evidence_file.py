@@ -131,11 +131,12 @@ def read(text: str) -> tuple[Taken, Mapping[str, Any]]:
         rows = tuple(_row(one) for one in predicate["rows"])
         texts = {one.name: str(attached.get(one.name, "")) for one in fields(Attached)}
         canonical(document)  # nothing that has no canonical form: a float
+        name = str(predicate["of"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotEvidenceError("The file is not what `audit evidence` writes, or not all of it.") from error
     if not rows:
         raise NotEvidenceError("The file holds no rows.")
-    return Taken(str(predicate["of"]), head, rows, Attached(**texts)), document
+    return Taken(name, head, rows, Attached(**texts)), document
 
 
 def first_difference(one: object, other: object, where: str = "") -> str:

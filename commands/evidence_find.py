@@ -168,19 +168,29 @@ def said(row: Recorded) -> Mapping[str, Any]:
 
 def _attached(uow: UnitOfWork, rows: Sequence[Recorded], change: Change | None) -> Attached:
     """The texts that are what the rows say: one that was changed since, or holds a credential, is left out."""
-    shown = next((said(row) for row in reversed(rows) if row.action == "change:propose"), {})
-    asked = next((said(row) for row in rows if row.action.endswith(":request")), {})
+    digests = digests_of(rows)
     environment = next((row.environment for row in rows if row.environment), "")
-    rules = str(shown.get("policy") or asked.get("rules") or "")
     return Attached(
-        binding=_kept(change.binding, shown.get("content")) if change else "",
-        shown=_kept(change.shown, shown.get("shown")) if change else "",
-        diff=_kept(change.diff, shown.get("diff")) if change else "",
-        rules=_kept(_rules(uow, environment, rules), rules),
+        binding=_kept(change.binding, digests.binding) if change else "",
+        shown=_kept(change.shown, digests.shown) if change else "",
+        diff=_kept(change.diff, digests.diff) if change else "",
+        rules=_kept(_rules(uow, environment, digests.rules), digests.rules),
     )
 
 
-def _kept(text: str, digest: object) -> str:
+def digests_of(rows: Sequence[Recorded]) -> Attached:
+    """What the texts of these rows must hash to, in the places of the texts: of what was shown last."""
+    shown = next((said(row) for row in reversed(rows) if row.action == "change:propose"), {})
+    asked = next((said(row) for row in rows if row.action.endswith(":request")), {})
+    return Attached(
+        binding=str(shown.get("content") or ""),
+        shown=str(shown.get("shown") or ""),
+        diff=str(shown.get("diff") or ""),
+        rules=str(shown.get("policy") or asked.get("rules") or ""),
+    )
+
+
+def _kept(text: str, digest: str) -> str:
     return text if hashed(text) == digest and without_secrets(text) == text else ""
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from commands.evidence_file import NotEvidenceError, Taken, first_difference, read
-from commands.evidence_find import said
+from commands.evidence_find import digests_of, hashed, said
 from storage.canonical import canonical
-from storage.signing import NotSignedTextError, SignedHead
+from storage.signing import NotSignedTextError, PublicKey, SignedHead
 from storage.verdict import Finding, Kind, State, Trust, Verdict
 from storage.verify_export import Header, NotAnExportError, judge_part, line_of
 from storage.verify_rows import Book
@@ -41,6 +41,7 @@ def judge(text: str, trust: Trust, database: Book | None = None) -> Verdict:
 def _wrong(taken: Taken, document: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     yield from _other_record(taken)
     yield from _incomplete(taken)
+    yield from _other_texts(taken)
     where = first_difference(document, _document(taken))
     if where:
         row = next((one.row.seq for number, one in enumerate(taken.rows) if f"rows[{number}]" in where), 0)
@@ -64,6 +65,23 @@ def _other_record(taken: Taken) -> Iterator[tuple[int, str]]:
         return  # which is told of already
     if (signed.head.origin, signed.head.size, signed.head.root.hex()) != (head.origin, head.size, head.root):
         yield 0, "The file gives another record, size or root than its checkpoint does."
+    if len(head.keys) != len(signed.stamps) or not all(_signed(signed, one) for one in head.keys):
+        yield 0, "The file names another key than the one that its checkpoint is signed with."
+
+
+def _signed(signed: SignedHead, vkey: str) -> bool:
+    try:
+        return signed.signed_by(PublicKey.parse(vkey))
+    except NotSignedTextError:
+        return False
+
+
+def _other_texts(taken: Taken) -> Iterator[tuple[int, str]]:
+    """Each text has to be the one that a row has the hash of."""
+    digests = digests_of([one.row for one in taken.rows])
+    for name in taken.attached.names:
+        if hashed(getattr(taken.attached, name)) != getattr(digests, name):
+            yield 0, f"A text was edited: `predicate.attached.{name}` is not what its rows have the SHA-256 of."
 
 
 def _incomplete(taken: Taken) -> Iterator[tuple[int, str]]:
