@@ -19,9 +19,6 @@ from storage.unit_of_work import Store
 from tests.desk_rig import APP, facts
 from tests.slack.api_rig import IMAGE, RECORD, Api, serve
 
-schemathesis = pytest.importorskip("schemathesis", reason="the package schemathesis is not installed")
-checks = pytest.importorskip("schemathesis.checks")
-
 FEW, MANY = 10, pytest.param(200, marks=pytest.mark.slow)
 
 
@@ -36,7 +33,13 @@ def api(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iter
 
 
 @pytest.fixture(scope="module")
-def served(api: Api) -> Iterator[Any]:
+def schemathesis() -> Any:
+    """Imported by whoever runs these tests: it takes longer than all the other tests' imports."""
+    return pytest.importorskip("schemathesis", reason="the package schemathesis is not installed")
+
+
+@pytest.fixture(scope="module")
+def served(api: Api, schemathesis: Any) -> Iterator[Any]:
     """Its description, as it is served, and a token that may do everything."""
     token = api.token("records", "images", "read", "deploy:staging", "deploy:production")
     headers = {"Authorization": f"Bearer {token}"}
@@ -71,10 +74,12 @@ def test_every_operation_is_tried(served: Any) -> None:
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 @pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
 @pytest.mark.parametrize("examples", [FEW, MANY])
-def test_every_answer_is_as_described(served: Any, method: str, path: str, mode: str, examples: int) -> None:
+def test_every_answer_is_as_described(
+    schemathesis: Any, served: Any, method: str, path: str, mode: str, examples: int
+) -> None:
     """No 500, no status and no shape that the description does not have, and nothing without a token."""
     operation = served[path][method]
-    left_out = [checks.positive_data_acceptance] if path in NOT_ALL_THERE else []
+    left_out = [schemathesis.checks.positive_data_acceptance] if path in NOT_ALL_THERE else []
 
     @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode[mode]))
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
