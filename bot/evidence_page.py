@@ -31,6 +31,14 @@ _PEOPLE = {
     Holds.UNKNOWN: "? not known",
     Holds.NOT_ASKED: "",
 }
+_SOURCES = {
+    "slash": "Slack command",
+    "mention": "Slack mention",
+    "button": "Slack button",
+    "cli": "command line",
+    "api": "JSON API",
+    "github": "review on GitHub",
+}
 _LONGEST = 4000
 _PLAIN = re.compile(r"[^0-9A-Za-z-]+")
 
@@ -79,7 +87,7 @@ def _template() -> Template:
     )
     environment.filters.update(clock=_clock, length_of=_length)
     style = Markup((_FOLDER / "evidence.css").read_text("utf-8"))  # noqa: S704 - a file of our own
-    environment.globals.update(style=style, marks=_MARKS, people=_PEOPLE, links=_links, link=_link)
+    environment.globals.update(style=style, marks=_MARKS, people=_PEOPLE, sources=_SOURCES, links=_links, link=_link)
     return environment.get_template("evidence")
 
 

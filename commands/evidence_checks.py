@@ -129,7 +129,7 @@ def _of_last(case: Case) -> _Found:
         return _nobody(case)
     void = sum(one.verdict == APPROVED and not one.is_of_last for one in case.said)
     earlier = f" Of what was shown before, {void} did not count." if void else ""
-    return Holds.YES, f"Each approval names the content {case.yes[0].content[:16]}….{earlier}", case.yes_rows
+    return Holds.YES, f"Each approval names the content {case.yes[0].content[:16]}.{earlier}", case.yes_rows
 
 
 def _merged(case: Case) -> _Found:

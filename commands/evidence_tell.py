@@ -221,10 +221,9 @@ def _merged(pairs: Sequence[tuple[Recorded, Details]], attached: Attached) -> Me
     row, told = done
     before = began[1] if began else {}
     files = _object(attached.binding).get("files")
-    count = f"all {len(files)} files" if isinstance(files, dict) else "all files"
+    count = "file by file" if not isinstance(files, dict) else f"{len(files)} file{'' if len(files) == 1 else 's'}"
     compared = {
-        "change:merged": f"What the merge did to the branch was compared with what was approved, {count} of it: the "
-        "same.",
+        "change:merged": f"What the merge did to the branch was compared with what was approved, {count}: the same.",
         "change:merged-other": f"It is not what was approved: {', '.join(_texts(told.get('differs')))}.",
         "change:external-merge": "It was merged by hand, without the approvals that the rules ask for.",
     }[row.action]
