@@ -1,5 +1,6 @@
 """What every test may ask for: a database of its own with the schema in it, on SQLite and on Postgres."""
 
+import gc
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +21,9 @@ MINUTES = frozenset(
         "contract/test_infra_repo_hostile.py",
         "contract/test_kustomize_blast.py",
         "crash/test_gate_points.py",
+        "crash/test_outside.py",
+        "crash/test_stopping.py",
+        "e2e/test_cluster_trouble.py",
         "e2e/test_gate_afterwards.py",
         "e2e/test_gate_attacks.py",
         "e2e/test_gate_attacks_2.py",
@@ -27,6 +31,8 @@ MINUTES = frozenset(
         "e2e/test_gate_locks.py",
         "e2e/test_gate_rollback.py",
         "e2e/test_gate_webhooks.py",
+        "e2e/test_infra_repo_trouble.py",
+        "e2e/test_jenkins_trouble.py",
         "unit/test_backup.py",
         "unit/test_gate_mutants.py",
     }
@@ -40,17 +46,36 @@ BOTH_DATABASES = (
     "unit/test_scribe",
 )
 """Files whose every test runs on Postgres in the default suite too; of the others, Postgres is for `make test-slow`."""
+FIRST = ("e2e/", "crash/")
+"""What begins before all others, so that none of it begins when they are done: it waits more than it works."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files alone of which nothing is going to run: each process would read them."""
+    if "not slow" in config.option.markexpr and _name(collection_path) in MINUTES:
+        return True
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests are slow, before they are chosen by that."""
+    """Say which tests are slow, before they are chosen by that, and begin with those that take longest."""
+    items.sort(key=lambda item: not _name(item.path).startswith(FIRST))
     for item in items:
-        name = "/".join(item.path.parts[-2:])
+        name = _name(item.path)
         chosen = getattr(item, "callspec", None)
         on_postgres = chosen is not None and "postgres" in chosen.params.values()
         if name in MINUTES or (on_postgres and not name.startswith(BOTH_DATABASES)):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: no look for garbage has to go through it."""
+    gc.freeze()
+
+
+def _name(path: Path) -> str:
+    return "/".join(path.parts[-2:])
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ The outside does the thing and then says nothing (`HANG_AFTER`): whoever waits f
 import time
 from datetime import timedelta
 
-import pytest
-
 from bot.sandbox.server import Fault, Faults, Misbehaviour
 from bot.sandbox.slack_model import DEVELOPER
 from bot.steps.base import Point
@@ -22,8 +20,6 @@ from storage.models import Deployment
 from storage.phases import Phase
 from tests.crash.lab import CHANNEL, Lab
 from tests.crash.serve_and_die import Death
-
-pytestmark = pytest.mark.slow
 
 
 def hang(faults: Faults, path: str) -> Fault:

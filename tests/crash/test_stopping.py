@@ -16,8 +16,6 @@ from bot.sandbox.server import Fault, Faults, Misbehaviour
 from storage.phases import Stage
 from tests.crash.lab import Lab, Program
 
-pytestmark = pytest.mark.slow
-
 
 def refuse(faults: Faults, path: str) -> None:
     faults.add(Fault("*", path, Misbehaviour.REFUSE, times=1_000_000, status=503))

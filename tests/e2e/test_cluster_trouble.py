@@ -16,8 +16,6 @@ from storage.models import Deployment
 from storage.phases import Phase
 from tests.e2e.rig import APP, IMAGE, Outage, Rig, rig
 
-pytestmark = pytest.mark.slow
-
 PLACES = {
     "pull": "{}",
     "crash": "{}",

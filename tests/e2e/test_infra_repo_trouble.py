@@ -13,8 +13,6 @@ from commands.reasons import ReasonCode
 from storage.phases import Phase
 from tests.e2e.rig import Outage, Rig, rig
 
-pytestmark = pytest.mark.slow
-
 NAMES = "nooverlay link bomb remote unused broken outside protected away cut token gone raced registry"
 PLACES = dict.fromkeys(NAMES.split(), "{reconciler: none}")
 

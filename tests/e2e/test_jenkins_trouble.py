@@ -15,8 +15,6 @@ from commands.reasons import ReasonCode
 from storage.phases import Phase
 from tests.e2e.rig import Outage, Rig, rig
 
-pytestmark = pytest.mark.slow
-
 NAMES = (
     "down",
     "cut",
