@@ -11,7 +11,20 @@ from bot.slack.answers import answer_message
 from bot.slack.audit_pages import older_page, older_value
 from bot.slack.parse import parse_audit
 from commands.reasons import ReasonCode
-from commands.requests import Answer, Export, ExportForm, Help, History, Mistake, Report, Request, Row, Show, Verify
+from commands.requests import (
+    Answer,
+    Evidence,
+    Export,
+    ExportForm,
+    Help,
+    History,
+    Mistake,
+    Report,
+    Request,
+    Row,
+    Show,
+    Verify,
+)
 from tests.slack.message_rules import broken_rules
 
 
@@ -41,6 +54,11 @@ from tests.slack.message_rules import broken_rules
         ("checkout", History(words="checkout")),
         ("show 0123456789", Show(("0123456789",))),
         ("show id:0123456789", Show(("0123456789",))),
+        ("evidence 0123456789", Evidence("0123456789")),
+        ("evidence id:0123456789", Evidence("0123456789")),
+        ("evidence ABCDEF1234", Evidence("abcdef1234")),
+        ("evidence #12", Evidence("#12")),
+        ("evidence row:12", Evidence("row:12")),
         ("export csv", Export(ExportForm.CSV)),
         (
             "export JSONL app:web since:30d slow",
@@ -70,6 +88,9 @@ def test_words_become_a_request(text: str, request_: Request) -> None:
         ("histroy app:web", "`/audit history app:web`"),
         ("show", "Say which"),
         ("show a b", "one word too many"),
+        ("evidence", "Say of which"),
+        ("evidence a b", "names no change"),
+        ("evidence ../../x", "names no change"),
         ("export", "what kind of file"),
         ("export pdf", "no kind of file"),
         ("export csv colour:red", "is no filter"),
