@@ -5,6 +5,7 @@ from commands.approvals import Compared, Reviewed, Voice, compared, counted, may
 from commands.binding import Binding
 from commands.catalogue import Accept, Catalogue, Comment
 from commands.catalogue import Approval as Rule
+from commands.change_rows import change_entry
 from commands.closing import close
 from commands.desk import answer_once
 from commands.endings import Ending
@@ -103,7 +104,7 @@ def reject(store: Store, facts: Facts, asker: Asker, request: Reject) -> Answer:
             comment=request.reason,
             at=uow.now,
         )
-        uow.audit(said(change, approval))
+        uow.audit(said(uow, change, approval))
         what = f"{mention(asker.user_id)} rejected it: {request.reason}"
         ending = Ending(
             Phase.REJECTED, ReasonCode.REJECTED_BY_PERSON, what, "Nothing was merged. See to it, then ask again."
@@ -143,20 +144,19 @@ def review(store: Store, facts: Facts, asker: Asker, request: Review) -> Answer:
         change.reviewed_by, change.reviewed_at = asker.user_id, uow.now
         late = uow.now > change.review_due
         uow.audit(
-            AuditEntry(
-                action="change:review",
-                actor=asker.user_id,
-                team_id=asker.team_id,
-                app=change.app,
-                environment=change.environment,
-                deployment_id=change.id,
-                details={
+            change_entry(
+                uow,
+                change,
+                "change:review",
+                {
                     "comment": request.comment,
                     "late": late,
                     "merge": change.merge_sha,
                     "person": who.key,
                     **compared(known, wanted, voice).details(),
                 },
+                actor=asker.user_id,
+                team_id=asker.team_id,
             )
         )
         text = f"{mention(asker.user_id)} reviewed this break-glass change. {request.comment}".strip()
@@ -198,31 +198,25 @@ def record_approval(uow: UnitOfWork, change: Change, approval: Approval, compare
         before.verdict, before.at, before.comment = approval.verdict, approval.at, approval.comment
         before.slack_user, before.login, before.source = approval.slack_user, approval.login, approval.source
     uow.session.flush()
-    uow.audit(said(change, approval, compared_with))
+    uow.audit(said(uow, change, approval, compared_with))
     gate.change_shown(uow, change)
     gate.visit_soon(uow, change)
 
 
-def said(change: Change, approval: Approval, compared_with: Compared | None = None) -> AuditEntry:
+def said(uow: UnitOfWork, change: Change, approval: Approval, compared_with: Compared | None = None) -> AuditEntry:
     """What somebody said of a change, with what they were shown and, for a yes, who they were told apart from."""
     verb = "approve" if approval.verdict == APPROVED else "reject"
-    return AuditEntry(
-        action=f"change:{verb}",
-        actor=approval.slack_user or f"github:{approval.login}",
-        team_id=approval.team_id,
-        app=change.app,
-        environment=change.environment,
-        deployment_id=change.id,
-        details={
-            "content": change.content,
-            "head": change.head_sha,
-            "pull_request": change.pr_url,
-            "source": approval.source,
-            "comment": approval.comment,
-            "person": approval.person,
-            **(compared_with.details() if compared_with else {}),
-        },
-    )
+    details = {
+        "content": change.content,
+        "head": change.head_sha,
+        "pull_request": change.pr_url,
+        "source": approval.source,
+        "comment": approval.comment,
+        "person": approval.person,
+        **(compared_with.details() if compared_with else {}),
+    }
+    actor = approval.slack_user or f"github:{approval.login}"
+    return change_entry(uow, change, f"change:{verb}", details, actor=actor, team_id=approval.team_id)
 
 
 def _rule(known: Catalogue, change: Change) -> Rule:

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+from commands.change_rows import change_entry
 from commands.endings import Ending, end
 from commands.reasons import ReasonCode
 from commands.requests import mention
 from storage import gate
 from storage.models import Change, ChangeState, Deployment, Target
 from storage.phases import Phase
-from storage.unit_of_work import BOT, AuditEntry, Note, UnitOfWork
+from storage.unit_of_work import BOT, Note, UnitOfWork
 
 
 def close(uow: UnitOfWork, change: Change, ending: Ending, *, actor: str = BOT) -> None:
@@ -23,15 +24,14 @@ def close(uow: UnitOfWork, change: Change, ending: Ending, *, actor: str = BOT) 
         if not Phase(deployment.phase).ended:
             end(uow, deployment, ending, actor=actor)
     uow.audit(
-        AuditEntry(
-            action="change:close",
+        change_entry(
+            uow,
+            change,
+            "change:close",
+            {"what": ending.what, "pull_request": change.pr_url, "head": change.head_sha},
             actor=actor,
             team_id=change.team_id if actor != BOT else "",
-            app=change.app,
-            environment=change.environment,
-            deployment_id=change.id,
             reason_code=ending.reason,
-            details={"what": ending.what, "pull_request": change.pr_url, "head": change.head_sha},
         )
     )
     gate.change_shown(uow, change)

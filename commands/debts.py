@@ -1,10 +1,11 @@
 """The four-eyes debts of break-glass changes: told once a day until somebody else has looked."""
 
+from commands.change_rows import change_entry
 from commands.facts import Facts
 from commands.requests import mention
 from storage import gate
 from storage.models import Target
-from storage.unit_of_work import AuditEntry, Note, Store
+from storage.unit_of_work import Note, Store
 
 
 def nag(store: Store, facts: Facts) -> int:
@@ -33,14 +34,6 @@ def nag(store: Store, facts: Facts) -> int:
             )
             uow.send(Note(key, Target.CHANNEL, {"text": text}, channel=known.channels.deployments))
             details = {"due": change.review_due.isoformat(), "overdue": overdue, "merge": change.merge_sha}
-            uow.audit(
-                AuditEntry(
-                    "change:debt",
-                    app=change.app,
-                    environment=change.environment,
-                    deployment_id=change.id,
-                    details=details,
-                )
-            )
+            uow.audit(change_entry(uow, change, "change:debt", details))
             told += 1
     return told

@@ -27,6 +27,8 @@ BATCH = 200
 REFUSED = "refused"
 KEYED = ("app", "environment", "actor", "status", "version", "deployment_id", "action", "subject")
 """Terms that are tokens of full text too."""
+ALSO = "apps"
+"""The key of an app that a row is about beside the one in its column."""
 _SHA = re.compile(r"[0-9a-f]{7,64}")
 _COMMITS = ("commit", "merge", "gitCommit")  # details that name what a row is about; the first that is there
 _VERSIONS = ("version", "tag")
@@ -69,6 +71,7 @@ class Terms:
     version: str
     deployment_id: str
     texts: tuple[str, ...]
+    apps: tuple[str, ...] = ()  # what else than `app` it is about: a set of apps has rows of its own
 
     @cached_property
     def tokens(self) -> frozenset[str]:
@@ -123,6 +126,7 @@ def terms(row: AuditRow | Recorded) -> Terms:
         version=_first(details, _VERSIONS),
         deployment_id=row.deployment_id,
         texts=(row.action, row.app, row.environment, row.actor, row.deployment_id, row.reason_code, *_texts(details)),
+        apps=_apps(details, row.app),
     )
 
 
@@ -139,6 +143,8 @@ def keys(found: Terms) -> Iterator[str]:
             yield key(field, value)
     if found.commit_sha:
         yield found.commit_sha
+    for app in found.apps:
+        yield key(ALSO, app)
 
 
 def catch_up(store: Store, limit: int = BATCH) -> int:
@@ -226,6 +232,13 @@ def _first(details: dict[str, object], names: Sequence[str]) -> str:
     """The first of these that holds text."""
     said = (details.get(name) for name in names)
     return next((one for one in said if isinstance(one, str) and one), "")[:_LONGEST]
+
+
+def _apps(details: dict[str, object], but: str) -> tuple[str, ...]:
+    """The apps that it says it is about, without the one of the column."""
+    said = details.get("apps")
+    named = (one for one in said if isinstance(one, str)) if isinstance(said, list) else ()
+    return tuple(dict.fromkeys(one[:_LONGEST] for one in named if one not in {"", but}))
 
 
 def _details(stored: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ The index (storage.audit_index) answers for the rows it has got to; the few afte
 the same idea of what matches. So a search finds exactly what a look at every row would find, and writes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from sqlalchemy import Select, bindparam, column, func, literal_column, select, table, text
 
-from storage.audit_index import MARK, Progress, Recorded, Terms, key, terms
+from storage.audit_index import ALSO, MARK, Progress, Recorded, Terms, key, terms
 from storage.models import AuditIndex, AuditRow, Mark
 from storage.prepared import Prepared
 from storage.unit_of_work import UnitOfWork
@@ -105,7 +105,8 @@ def search(uow: UnitOfWork, wished: AuditFilter, *, look_through: int = LOOKED_T
 def matches(found: Terms, wished: AuditFilter) -> bool:
     """True when a row with these terms is wished for, `before` and `limit` left aside."""
     return (
-        all(getattr(wished, name) in {"", getattr(found, name)} for name in _EQUAL)
+        all(getattr(wished, name) in {"", getattr(found, name)} for name in _EQUAL if name != "app")
+        and (wished.app in {"", found.app} or wished.app in found.apps)
         and wished.action in {"", found.action, found.subject}
         and found.commit_sha.startswith(wished.commit)
         and (wished.since is None or found.at >= wished.since)
@@ -129,17 +130,29 @@ def _indexed(uow: UnitOfWork, wished: AuditFilter, done: Progress, before: int, 
     before = min(before, high, done.seq + 1)
     if low + 1 >= before:
         return []
+    rows = _page(uow, wished, low, before, limit)
+    if not wished.app:
+        return rows
+    # Rows of a set of apps have none in their column, so that a search by column alone stays as quick as it is.
+    also = _page(uow, replace(wished, app=""), low, before, limit, (Token(key(ALSO, wished.app)),))
+    return sorted([*rows, *also], key=lambda row: -row.seq)[:limit] if also else rows
+
+
+def _page(
+    uow: UnitOfWork, wished: AuditFilter, low: int, before: int, limit: int, tokens: tuple[Token, ...] = ()
+) -> Sequence[Recorded]:
+    """Rows between these numbers whose columns are as wished, and whose text has these tokens too."""
     said = {name: value for name in _GIVEN if (value := getattr(wished, name))}
-    shape = frozenset(said) | ({"whole"} if ":" in wished.action else set())
+    shape = frozenset(said) | ({"whole"} if ":" in wished.action else set()) | ({"words"} if tokens else set())
     on_sqlite = uow.session.get_bind().dialect.name == "sqlite"
     query = _on_sqlite(shape) if on_sqlite else _on_postgres(shape)
     values: dict[str, object] = {name: value for name, value in said.items() if name != "words"}
     if wished.commit:  # every id is hex: `g` is behind all that begin so
         values["behind_commit"] = f"{wished.commit}g"
     if on_sqlite and _cut(shape):
-        values["said"] = _fts5(wished)
-    elif wished.words:
-        values["said"] = " & ".join(_lexeme(one) for one in wanted(wished.words))
+        values["said"] = _fts5(wished, tokens)
+    elif "words" in shape:
+        values["said"] = " & ".join(_lexeme(one) for one in (*tokens, *wanted(wished.words)))
     return [Recorded(*row) for row in uow.run(query, values | {"low": low, "high": before, "most": limit})]
 
 
@@ -241,9 +254,9 @@ def _action(shape: frozenset[str]) -> str:
     return "action" if "whole" in shape else "subject"
 
 
-def _fts5(wished: AuditFilter) -> str:
+def _fts5(wished: AuditFilter, tokens: Iterable[Token]) -> str:
     """All words and all filters, joined by AND. Tokens hold letters, digits and `-._=` alone."""
-    said = list(wanted(wished.words))
+    said = [*tokens, *wanted(wished.words)]
     said += [Token(key(name, value)) for name in _EQUAL if (value := getattr(wished, name))]
     if wished.action:
         said.append(Token(key("action" if ":" in wished.action else "subject", wished.action)))

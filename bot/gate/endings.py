@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from bot.gate import words
 from bot.gate.outside import Outside, record
 from commands import policy
+from commands.change_rows import change_entry
 from commands.closing import close
 from commands.endings import Ending
 from commands.ports import PullRequest, PullState, StatusState
@@ -57,7 +57,8 @@ class Endings:
             )
             step = "Look at what was merged; `/rollback` goes back, or ask for the version again to have it rolled out."
             uow.audit(
-                words.entry(
+                change_entry(
+                    uow,
                     mine,
                     "change:external-merge",
                     {"merge": pull.merge_sha, "by": pull.ended_by, "pull_request": mine.pr_url},

@@ -12,6 +12,7 @@ from bot.gate.texts import merge_message, title
 from commands import approve, policy
 from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
+from commands.change_rows import change_entry
 from commands.facts import Facts
 from commands.policy import Target as Place
 from commands.ports import MergeRequest, PullRequest, PullState
@@ -20,7 +21,7 @@ from commands.requests import mention
 from storage import gate
 from storage.models import Change, ChangeState, Deployment, Kind, Target
 from storage.phases import Phase
-from storage.unit_of_work import AuditEntry, Note, Store
+from storage.unit_of_work import Note, Store
 
 NOT_ROLLED_OUT = "It is in git and was not rolled out. Look at the merge now; `/rollback` goes back."
 log = structlog.get_logger("gate")
@@ -115,11 +116,10 @@ class Merges:
         """No row, no effect: that it is merged now, and whose approvals count, is recorded before it is."""
         with self._store.write() as uow:
             uow.audit(
-                AuditEntry(
-                    action="change:merge",
-                    app=change.app,
-                    environment=change.environment,
-                    deployment_id=change.id,
+                change_entry(
+                    uow,
+                    change,
+                    "change:merge",
                     details={
                         "content": change.content,
                         "head": change.head_sha,
@@ -203,11 +203,10 @@ class Merges:
             if mine is not None and mine.state != ChangeState.FAILED:
                 mine.state, mine.merge_sha, mine.merged_by = ChangeState.FAILED, done.commit, done.by
                 uow.audit(
-                    AuditEntry(
-                        action=action,
-                        app=change.app,
-                        environment=change.environment,
-                        deployment_id=change.id,
+                    change_entry(
+                        uow,
+                        change,
+                        action,
                         reason_code=fault.reason,
                         details=details,
                     )
@@ -237,11 +236,10 @@ class Merges:
                 channel = policy.catalogue(facts).channels.deployments
                 uow.send(Note(f"glass:{mine.id}:merged", Target.CHANNEL, {"text": text}, channel=channel))
             uow.audit(
-                AuditEntry(
-                    action="change:merged",
-                    app=change.app,
-                    environment=change.environment,
-                    deployment_id=change.id,
+                change_entry(
+                    uow,
+                    change,
+                    "change:merged",
                     details={"merge": done.commit, "by": done.by, "content": change.content},
                 )
             )
@@ -263,11 +261,10 @@ def stand_down(store: Store, change_id: str, what: str) -> None:
         if change.state == ChangeState.APPROVED:
             change.state, change.moved = ChangeState.OPEN, what
         uow.audit(
-            AuditEntry(
-                action="change:stand-down",
-                app=change.app,
-                environment=change.environment,
-                deployment_id=change.id,
+            change_entry(
+                uow,
+                change,
+                "change:stand-down",
                 details={"what": what, "content": change.content},
             )
         )

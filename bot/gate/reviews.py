@@ -7,6 +7,7 @@ from commands import approve
 from commands.approvals import Voice, compared, may_approve
 from commands.approve import APPROVED
 from commands.catalogue import Accept, Catalogue
+from commands.change_rows import change_entry
 from commands.closing import close
 from commands.endings import Ending
 from commands.facts import Facts
@@ -62,9 +63,7 @@ class Reviews:
                 who = Voice(one.slack_user, one.login).shown
                 mine.moved = f"{who} may no longer approve this, so their approval was taken back."
                 details = {"content": mine.content, "person": one.person, "what": mine.moved}
-                uow.audit(
-                    AuditEntry("change:withdraw", environment=mine.environment, deployment_id=mine.id, details=details)
-                )
+                uow.audit(change_entry(uow, mine, "change:withdraw", details))
             gate.change_shown(uow, mine)
 
     def _take(self, uow: UnitOfWork, change: Change, review: Review, known: Catalogue, facts: Facts) -> bool:
@@ -88,7 +87,7 @@ class Reviews:
             if change.state != ChangeState.OPEN:
                 _withdraw(uow, change, before, review)  # too late to refuse it, not to take back a yes
                 return True
-            uow.audit(_entry(change, "change:reject", review))
+            uow.audit(_entry(uow, change, "change:reject", review))
             said = f": {review.body[:500]}" if review.body.strip() else "."
             what = f"`{review.login}` asked for changes on GitHub{said}"
             step = "Nothing was merged. See to it, then ask again."
@@ -97,7 +96,7 @@ class Reviews:
         if before is not None:
             before.verdict, before.at = APPROVED, review.at
             told = compared(known, approve.reviewed(known, change), Voice(login=review.login))
-            uow.audit(_entry(change, "change:approve", review, {"person": who.key, **told.details()}))
+            uow.audit(_entry(uow, change, "change:approve", review, {"person": who.key, **told.details()}))
             return True
         if any(one.person == who.key and one.verdict == APPROVED for one in gate.approvals(uow, change)):
             return True  # the same person has said so in Slack
@@ -137,25 +136,19 @@ def _lost(uow: UnitOfWork, change: Change, known: Catalogue, facts: Facts) -> li
 def _withdraw(uow: UnitOfWork, change: Change, before: Approval | None, review: Review) -> None:
     if before is not None and before.verdict == APPROVED:
         before.verdict = WITHDRAWN
-        uow.audit(_entry(change, "change:withdraw", review))
+        uow.audit(_entry(uow, change, "change:withdraw", review))
         gate.change_shown(uow, change)
 
 
 def _entry(
-    change: Change, action: str, review: Review, more: Mapping[str, object] = MappingProxyType({})
+    uow: UnitOfWork, change: Change, action: str, review: Review, more: Mapping[str, object] = MappingProxyType({})
 ) -> AuditEntry:
-    return AuditEntry(
-        action=action,
-        actor=f"github:{review.login}",
-        app=change.app,
-        environment=change.environment,
-        deployment_id=change.id,
-        details={
-            "content": change.content,
-            "head": change.head_sha,
-            "pull_request": change.pr_url,
-            "review": review.url or str(review.id),
-            "comment": review.body[:500],
-            **more,
-        },
-    )
+    details = {
+        "content": change.content,
+        "head": change.head_sha,
+        "pull_request": change.pr_url,
+        "review": review.url or str(review.id),
+        "comment": review.body[:500],
+        **more,
+    }
+    return change_entry(uow, change, action, details, actor=f"github:{review.login}")

@@ -18,6 +18,7 @@ from bot.gate.rows import back, queue
 from commands import approve, policy
 from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
+from commands.change_rows import change_entry
 from commands.closing import close
 from commands.endings import Ending
 from commands.policy import Target
@@ -141,7 +142,8 @@ class Visits:
                 words.fill(row, seen)
                 uow.changed(row)
             uow.audit(
-                words.entry(
+                change_entry(
+                    uow,
                     mine,
                     "change:propose",
                     {
@@ -206,7 +208,7 @@ class Visits:
             return
         change.moved = " ".join(news) or change.moved
         back(uow, change)
-        uow.audit(words.entry(change, "change:void", {"content": had, "moved": list(news)}))
+        uow.audit(change_entry(uow, change, "change:void", {"content": had, "moved": list(news)}))
 
     def _settle(self, change: Change, pull: PullRequest, known: Catalogue) -> timedelta:
         """Count what was said; with enough of it, ask the code host whether it would merge."""
@@ -244,12 +246,12 @@ class Visits:
             with record(self._store, change) as (uow, mine):
                 mine.wants, mine.state = wants, state
                 if ready and not approved:
-                    uow.audit(words.entry(mine, "change:approved", {"content": mine.content, "approvals": have}))
+                    uow.audit(change_entry(uow, mine, "change:approved", {"content": mine.content, "approvals": have}))
                 if ready:
                     queue(uow, mine)
                 elif approved:
                     details = {"content": mine.content, "wants": list(host.wants)}
-                    uow.audit(words.entry(mine, "change:wait", details))
+                    uow.audit(change_entry(uow, mine, "change:wait", details))
                     back(uow, mine)
         if ready:
             self._out.ready()
@@ -261,7 +263,7 @@ class Visits:
             mine.state = ChangeState.OPEN
             mine.moved = f"An approval no longer counts: {have} of {mine.required} are left."
             back(uow, mine)
-            uow.audit(words.entry(mine, "change:void", {"content": mine.content, "moved": [mine.moved]}))
+            uow.audit(change_entry(uow, mine, "change:void", {"content": mine.content, "moved": [mine.moved]}))
 
     # ------------------------------------------------------------ trouble
 

@@ -1,6 +1,6 @@
 """What a visit says: audit entries, replies below a card, who is mentioned, the status on the head. No I/O."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from bot.gate.proposals import Seen
 from commands.behalf import asked
@@ -11,7 +11,7 @@ from commands.requests import mention
 from commands.shown import Shown, ShownApp
 from storage import models
 from storage.models import Change, Deployment
-from storage.unit_of_work import AuditEntry, Note
+from storage.unit_of_work import Note
 
 WAITS = "Waits for an approval in Locktender"
 """The words of the status on a head that may not be merged yet."""
@@ -23,11 +23,6 @@ def base_moved(before: Binding, now: Binding) -> bool:
     """True when what an overlay is built from is another than it was."""
     then = {part.app: part.base for part in before.parts}
     return any(then.get(part.app) != part.base for part in now.parts)
-
-
-def entry(change: Change, action: str, details: Mapping[str, object]) -> AuditEntry:
-    """An audit entry of what happened to a change by itself."""
-    return AuditEntry(action, app=change.app, environment=change.environment, deployment_id=change.id, details=details)
 
 
 def reply(change: Change, what: str, text: str, quote: str = "") -> Note:

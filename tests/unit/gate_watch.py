@@ -4,6 +4,7 @@ It knows what was shown under each button from the commits that were there, who 
 what a merge did from the commit itself, at the very instant of the merge.
 """
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -294,12 +295,18 @@ class Watch:
         table = cast("Any", AuditRow)
         with self.town.store.read() as uow:
             rows = uow.session.execute(
-                select(table.seq, table.deployment_id, table.action).where(table.seq > self.audited).order_by(table.seq)
+                select(table.seq, table.deployment_id, table.action, table.app, table.details)
+                .where(table.seq > self.audited)
+                .order_by(table.seq)
             ).all()
-        if [seq for seq, _, _ in rows] != list(range(self.audited + 1, self.audited + 1 + len(rows))):
+        if [row.seq for row in rows] != list(range(self.audited + 1, self.audited + 1 + len(rows))):
             raise ViolationError("audit rows are missing")
+        for row in rows:
+            of_change = row.action.startswith("change:") and not row.action.endswith(":refuse")
+            if of_change and not (row.app or json.loads(row.details).get("apps")):
+                raise ViolationError(f"audit row {row.seq} ({row.action}) is found by no app")
         self.audited += len(rows)
-        about = {deployment_id for _, deployment_id, _ in rows}
+        about = {row.deployment_id for row in rows}
         told: dict[str, tuple[str, set[str]]] = {row.id: (row.phase, {row.id, row.change_id}) for row in deployments}
         told |= {f"change {one.id}": (one.state, {one.id}) for one in changes}
         for key, (phase, ids) in told.items():

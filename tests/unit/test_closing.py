@@ -8,19 +8,21 @@ import threading
 
 import pytest
 
+from commands.approve import approve
 from commands.closing import close, supersede
 from commands.deploy import deploy
 from commands.endings import Ending
 from commands.reasons import ReasonCode
-from commands.requests import Deploy
+from commands.requests import Approve, Deploy
 from storage import claims, gate
 from storage.database import Database
+from storage.history import AuditFilter, audit_history
 from storage.models import Card, ChangeState
 from storage.phases import Phase
 from storage.unit_of_work import BOT, Store
 from tests.desk_rig import ALICE, BOB, asker, deployment
 from tests.rows import audit_rows, messages
-from tests.unit.review_rig import a_set, actions, approved, change_of, known, merged, of, opened
+from tests.unit.review_rig import MANAGER, a_set, actions, approved, change_of, known, merged, of, opened
 
 EXPIRED = Ending(Phase.EXPIRED, ReasonCode.APPROVAL_EXPIRED, "Nobody approved it in time.", "Ask again.")
 
@@ -53,6 +55,19 @@ def test_everything_of_a_change_ends_with_it(store: Store) -> None:
         assert card is not None
         assert card.behind, "its card is posted again"
         assert gate.due(uow, 10) == [one], "and its pull request is closed at once"
+
+
+def test_every_row_of_a_set_is_found_by_each_of_its_apps(store: Store) -> None:
+    one = a_set(store)
+    token = opened(store, one)
+    answer = approve(store, known(), asker(MANAGER), Approve(token))
+    assert answer.reason is ReasonCode.APPROVED, answer
+    end(store, one)
+    with store.read() as uow:
+        for app in ("web", "checkout-api"):
+            found = audit_history(uow, AuditFilter(app=app, action="change", deployment_id=one))
+            assert [row.action for row in found] == ["change:close", "change:approve", "change:open"]
+        assert not audit_history(uow, AuditFilter(app="my-application", action="change"))
 
 
 @pytest.mark.parametrize(

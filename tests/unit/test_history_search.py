@@ -29,6 +29,7 @@ ACTIONS = ("deployment:finish", "deployment:refuse", "change:approve", "change",
 COMMITS = ("", "ab" * 20, "abc1234" + "0" * 33, "g" * 40, "ABC12345" + "f" * 32)
 VERSIONS = ("", "1.4.2", "1.4.20", "1.4", "latest", "v1.4.2-rc.1")
 PHASES = ("", "succeeded", "failed", "refused")
+SETS: tuple[tuple[str, ...], ...] = ((), (), ("web",), (), ("my-application", "web"), (), (), ("Web", "worker"))
 TEXTS = (
     "",
     "Checkout is slow, again",
@@ -77,6 +78,7 @@ def filled(store: Store, count: int) -> None:
                     "version": pick(VERSIONS, number, 3),
                     "phase": pick(PHASES, number, 5),
                     "what": pick(TEXTS, number, 1),
+                    "apps": list(SETS[number % len(SETS)]),
                     "deep": [{"n": number % 9, "on": True}],
                 }
                 uow.audit(
@@ -138,7 +140,7 @@ def is_wished(row: AuditRow, wished: AuditFilter) -> bool:
     commit = commit if re.fullmatch("[0-9a-f]+", commit) else ""
     return all(
         (
-            wished.app in {"", row.app},
+            wished.app in {"", row.app, *details.get("apps", [])},
             wished.environment in {"", row.environment},
             wished.actor in {"", row.actor},
             wished.deployment_id in {"", row.deployment_id},
@@ -157,7 +159,7 @@ def is_wished(row: AuditRow, wished: AuditFilter) -> bool:
 MOMENTS = st.none() | st.integers(-600, 300).map(lambda minutes: NOON + timedelta(minutes=minutes))
 WISHES = st.builds(
     AuditFilter,
-    app=st.sampled_from((*APPS, "x' OR 1=1 --", "%")),
+    app=st.sampled_from((*APPS, "worker", "x' OR 1=1 --", "%")),
     environment=st.sampled_from(ENVIRONMENTS),
     actor=st.sampled_from(("", "", *ACTORS)),
     deployment_id=st.sampled_from(("", "", *IDS)),
@@ -172,8 +174,9 @@ WISHES = st.builds(
     words=st.lists(st.sampled_from(WORDS), max_size=2).map(tuple),
 )
 FEW = st.fixed_dictionaries({}, optional={
-    "app": st.sampled_from(APPS[1:]), "status": st.sampled_from(PHASES[1:]), "action": st.sampled_from(ACTIONS),
+    "app": st.sampled_from((*APPS[1:], "worker")), "status": st.sampled_from(PHASES[1:]),
     "words": st.sampled_from(WORDS).map(lambda word: (word,)), "until": MOMENTS, "actor": st.sampled_from(ACTORS),
+    "action": st.sampled_from(ACTIONS),
     "before": st.integers(0, 130), "commit": st.sampled_from(("ab", "abc1")), "since": MOMENTS,
 }).map(lambda chosen: AuditFilter(**chosen))  # fmt: skip
 
@@ -272,4 +275,6 @@ def test_catching_up_with_nothing_to_do_writes_nothing(store: Store) -> None:
 def test_a_database_that_was_never_indexed_is_searched_all_the_same(store: Store) -> None:
     filled(store, 30)
     with store.read() as uow:
-        assert [row.app for row in audit_history(uow, AuditFilter(app="web", limit=3))] == ["web"] * 4
+        found = audit_history(uow, AuditFilter(app="web", limit=3))
+    wished = [row.seq for row in audit_rows(store) if is_wished(row, AuditFilter(app="web"))]
+    assert [row.seq for row in found] == wished[:-5:-1]
