@@ -1,5 +1,6 @@
 """The real pages on a real store, reached as a browser reaches them but without a socket; and a record to look at."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -184,7 +185,7 @@ def fill(rig: PagesRig) -> Mapping[str, str]:
 
 
 def _ended(rig: PagesRig, app: str, environment: str, version: str, at: datetime, phase: Phase, **more: str) -> str:
-    sha = f"{abs(hash((app, environment, version, at))):040x}"[:40]
+    sha = hashlib.sha256(f"{app} {environment} {version} {at}".encode()).hexdigest()[:40]
     reason = more.get("reason", "weekly release")
     by = more.get("by", READER)
     rig.clock.now = at

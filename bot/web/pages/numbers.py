@@ -12,7 +12,7 @@ from commands.requests import Mistake, Report, typed
 from storage.unit_of_work import UnitOfWork
 
 FIELDS = ("app", "env", "since", "until")
-WIDTH, HEIGHT = 960, 220
+HEIGHT = 220
 _TOP, _FLOOR = 26, 24  # pixels for the count above a bar, and for dates below it
 
 
@@ -31,12 +31,22 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """The weeks as a picture of this width in pixels; `name` is its class."""
+
+    name: str
+    width: int
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
 class ReportPage:
     """Everything on the page."""
 
     asked: Mapping[str, str]
     found: Reported
-    bars: tuple[Bar, ...]
+    charts: tuple[Chart, ...]
+    """The same weeks, drawn for a screen and for a phone: text in a picture that shrinks could not be read."""
 
     @property
     def total(self) -> Numbers:
@@ -68,16 +78,17 @@ def report_page(uow: UnitOfWork, request: Report) -> ReportPage:
     """The page. Raises Refused(BAD_TIME)."""
     found = reported(uow, request)
     shown = {"app": request.app, "env": request.environment, "since": request.since, "until": request.until}
-    return ReportPage(shown, found, bars(found))
+    charts = (Chart("broad", 960, bars(found, 960, labels=12)), Chart("slim", 330, bars(found, 330, labels=5)))
+    return ReportPage(shown, found, charts)
 
 
-def bars(found: Reported) -> tuple[Bar, ...]:
-    """The weeks as bars, the last one at the right edge."""
+def bars(found: Reported, width: int, labels: int) -> tuple[Bar, ...]:
+    """The weeks as bars, the last one at the right edge; so many dates at most."""
     weeks = found.total.weeks
-    step = WIDTH / len(weeks)
-    width = min(step * 0.7, 72)
+    step = width / len(weeks)
+    broad = min(step * 0.7, 72)
     room = HEIGHT - _TOP - _FLOOR
-    every = -(-len(weeks) // 12)
+    every = -(-len(weeks) // labels)
     made = []
     for number, count in enumerate(weeks):
         begins = max(found.until - WEEK * (len(weeks) - number), found.since)
@@ -86,7 +97,7 @@ def bars(found: Reported) -> tuple[Bar, ...]:
         label = f"{begins:%d %b}" if (len(weeks) - 1 - number) % every == 0 else ""
         y = HEIGHT - _FLOOR - high
         made.append(
-            Bar(round(middle - width / 2, 1), round(y, 1), round(width, 1), round(high, 1), round(middle, 1), count,
+            Bar(round(middle - broad / 2, 1), round(y, 1), round(broad, 1), round(high, 1), round(middle, 1), count,
                 begins, label)
         )  # fmt: skip
     return tuple(made)
