@@ -1,8 +1,8 @@
-"""`locktender serve` in processes forked from one that has imported it: a start costs tenths of a second of the
+"""Locktender in processes forked from one that has imported it: a start costs tenths of a second of the
 processor instead of seconds, most of which are imports.
 
-The program itself is the same, from the reading of its environment on. That `python -m bot.cli serve` starts too is
-for `tests/e2e/test_start.py` and `test_canary.py` to show.
+The program itself is the same, from the reading of its environment and words on. That `python -m bot.cli serve` starts
+too is for `tests/e2e/test_start.py` and `test_canary.py` to show.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bot.sandbox.world import Running, Sandbox
 from storage import database
-from tests.crash.serve_and_die import Death, serve
+from tests.crash.serve_and_die import Death, command, serve
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.crash.serve_and_die"])
@@ -28,6 +28,21 @@ def fork(environment: Mapping[str, str], log: Path, death: Death | None = None) 
     process = _context.Process(target=serve, args=(dict(environment), log, death), daemon=True)
     process.start()
     return process
+
+
+def run(environment: Mapping[str, str], *words: str, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
+    """Run the command line until it ends by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = _context.Process(target=command, args=(words, dict(environment), out, err), daemon=True)
+        process.start()
+        process.join(seconds)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(words, seconds)
+        process.close()
+        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
 
 
 class _Process:

@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import kubernetes.client  # noqa: F401 - the program imports it where it is first used; forked processes have it
 
 from bot.app import run
+from bot.cli import main
 from bot.cli import serve as serve_command
 from bot.settings import forget_secrets, load
 from bot.steps.base import Point
@@ -52,17 +53,29 @@ class Reaper:
 
 def serve(environment: Mapping[str, str], log: Path, death: Death | None = None) -> None:
     """Be the program: with this environment and no other, writing to this log."""
-    os.environ.clear()
-    os.environ.update(environment)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    _become(environment, log, log)
     if death is None:
         serve_command()
         return
     settings = load()
     forget_secrets()
     asyncio.run(run(settings, reached=Reaper(death)))
+
+
+def command(words: Sequence[str], environment: Mapping[str, str], out: Path, err: Path) -> None:
+    """Be the command line, from its reading of the words on; ends the process with its exit code."""
+    _become(environment, out, err)
+    sys.argv = ["locktender", *words]
+    main()
+
+
+def _become(environment: Mapping[str, str], out: Path, err: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in ((1, out), (2, err)):
+        output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.dup2(output, number)
+        os.close(output)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ import contextlib
 import random
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -339,16 +337,4 @@ class Outage:
         self.faults.clear()
 
 
-def serve(environment: Mapping[str, str], *words: str, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
-    """Run the command line until it ends by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "bot.cli", *(words or ("serve",))],
-        env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
-
-
-__all__ = ["APP", "CHANNEL", "IMAGE", "Outage", "Rig", "about", "bare_rig", "free_port", "rig", "serve"]
+__all__ = ["APP", "CHANNEL", "IMAGE", "Outage", "Rig", "about", "bare_rig", "free_port", "rig"]

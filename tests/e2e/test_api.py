@@ -6,7 +6,6 @@ Left out: what is refused and why (tests/slack/test_api).
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from bot.sandbox.slack_model import DEVELOPER
 from storage.phases import Phase
+from tests import forked
 from tests.e2e.rig import APP, CHANNEL, IMAGE, Rig, free_port, rig
 
 PLACES = {"told": "{}", "night": "{}"}
@@ -42,11 +42,13 @@ class World:
     def token(self, name: str, *scopes: str) -> str:
         """The last word of `locktender token create`."""
         words = ["token", "create", name, *(word for scope in scopes for word in ("--scope", scope))]
-        environment = self.rig.sandbox.environment()
-        made = subprocess.run(
-            [sys.executable, "-m", "bot.cli", *words], env=environment, capture_output=True, text=True, check=True
-        )
-        return made.stdout.split()[-1]
+        return self.type(*words).split()[-1]
+
+    def type(self, *words: str) -> str:
+        """What the command line prints, beside the running program."""
+        done = forked.run(self.rig.sandbox.environment(), *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def call(self, method: str, path: str, token: str, body: object = None) -> Any:
         """What is answered, which must be well."""
@@ -130,8 +132,7 @@ def test_automation_deploys_and_follows_it_to_its_end(world: World) -> None:
 def test_a_revoked_token_is_refused_by_the_running_program(world: World) -> None:
     token = world.token("short", "read")
     world.call("GET", "records", token)
-    environment = world.rig.sandbox.environment()
-    subprocess.run([sys.executable, "-m", "bot.cli", "token", "revoke", "short"], env=environment, check=True)
+    world.type("token", "revoke", "short")
     answer = httpx.get(f"{world.url}/api/v1/records", headers={"Authorization": f"Bearer {token}"}, timeout=60)
     assert answer.status_code == 401
     assert token not in (world.rig.sandbox.home / "locktender.log").read_text()
@@ -139,6 +140,4 @@ def test_a_revoked_token_is_refused_by_the_running_program(world: World) -> None
 
 def test_what_the_program_and_the_command_line_wrote_in_turn_is_proven(world: World) -> None:
     assert {row.action for row in world.rig.audit()} >= {"token:create", "token:revoke", "record:deployment"}
-    verify = [sys.executable, "-m", "bot.cli", "audit", "verify"]
-    verified = subprocess.run(verify, env=world.rig.sandbox.environment(), capture_output=True, text=True, check=False)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "as they were written" in world.type("audit", "verify")

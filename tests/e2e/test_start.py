@@ -14,7 +14,8 @@ import pytest
 
 from bot.sandbox import demo
 from bot.sandbox.world import FAST, Sandbox
-from tests.e2e.rig import free_port, serve
+from tests import forked
+from tests.e2e.rig import free_port
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,10 @@ def test_every_fault_of_the_environment_is_told_at_once(sandbox: Sandbox) -> Non
         "KUBECONFIG": "/nowhere/kubeconfig",
         "LOCKTENDER_PORT": "70000",
     }
-    done = serve(environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "bot.cli", "serve"],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert done.returncode == 2
     assert "The environment has 5 faults:" in done.stderr
     for name in ("SLACK_BOT_TOKEN", "INFRA_REPO_URL", "JENKINS_USER", "KUBECONFIG", "LOCKTENDER_PORT"):
@@ -41,14 +45,14 @@ def test_every_fault_of_the_environment_is_told_at_once(sandbox: Sandbox) -> Non
 
 
 def test_nothing_set_at_all_is_told_as_what_is_needed(tmp_path: Path) -> None:
-    done = serve({"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    done = forked.run({"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}, "serve")
     assert done.returncode == 2
     for name in ("SLACK_BOT_TOKEN", "INFRA_REPO_URL", "SLACK_APP_TOKEN"):
         assert f"  {name}: " in done.stderr
 
 
 def test_a_slack_token_that_is_not_taken_is_said(sandbox: Sandbox) -> None:
-    done = serve(sandbox.environment() | {"SLACK_BOT_TOKEN": "xoxb-another"})
+    done = forked.run(sandbox.environment() | {"SLACK_BOT_TOKEN": "xoxb-another"}, "serve")
     assert done.returncode == 3
     assert "Slack does not accept SLACK_BOT_TOKEN (invalid_auth)" in done.stderr
     assert "reinstall the app" in done.stderr
@@ -60,7 +64,7 @@ def test_a_port_that_is_taken_is_said(sandbox: Sandbox) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = serve(sandbox.environment() | {"LOCKTENDER_PORT": str(port)})
+        done = forked.run(sandbox.environment() | {"LOCKTENDER_PORT": str(port)}, "serve")
     assert done.returncode == 3
     assert f"127.0.0.1:{port}" in done.stderr
     assert "LOCKTENDER_PORT" in done.stderr
@@ -69,7 +73,7 @@ def test_a_port_that_is_taken_is_said(sandbox: Sandbox) -> None:
 
 def test_a_folder_that_cannot_be_written_is_said(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = serve(sandbox.environment() | {"LOCKTENDER_HOME": str(tmp_path / "file")})
+    done = forked.run(sandbox.environment() | {"LOCKTENDER_HOME": str(tmp_path / "file")}, "serve")
     assert done.returncode == 3
     assert "LOCKTENDER_HOME" in done.stderr
     _no_traceback(done)
