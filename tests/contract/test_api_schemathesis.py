@@ -3,6 +3,7 @@
 Left out: what the answers mean (tests/slack/test_api). Needs the package schemathesis; without it this is skipped.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from storage.unit_of_work import Store
 from tests.desk_rig import APP, facts
 from tests.slack.api_rig import IMAGE, RECORD, Api, serve
 
-FEW, MANY = 10, pytest.param(200, marks=pytest.mark.slow)
+HOW_MANY = int(os.environ.get("LOCKTENDER_EXAMPLES", "200"))
+FEW, MANY = 10, pytest.param(HOW_MANY, marks=[pytest.mark.slow, pytest.mark.timeout(60 + 3 * HOW_MANY)])
+"""LOCKTENDER_EXAMPLES has more of them tried, as before a release."""
 
 
 @pytest.fixture(scope="module")
