@@ -11,6 +11,7 @@ from tests.crash.lab import Lab
 from tests.crash.serve_and_die import Death
 
 
+@pytest.mark.slow
 def test_an_uninterrupted_run_ends_live(lab: Lab) -> None:
     program = lab.start()
     assert lab.deploy().acked

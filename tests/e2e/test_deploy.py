@@ -107,6 +107,7 @@ def test_a_second_deploy_waits_visibly_and_then_runs(world: Rig) -> None:
     assert world.running_image("queue").startswith(f"{IMAGE}:1.4.3@")
 
 
+@pytest.mark.slow
 def test_what_is_live_already_is_said_with_its_record(world: Rig) -> None:
     row = world.live(world.deploy("1.4.2", "repeat"))
     world.refuse(
@@ -161,6 +162,7 @@ def test_a_waiting_deploy_is_taken_back_by_command_and_by_button(world: Rig) -> 
     world.refuse(f"cancel {running.id}", ReasonCode.TOO_LATE, "has ended already")
 
 
+@pytest.mark.slow
 def test_a_mention_in_a_thread_does_the_same(world: Rig) -> None:
     topic = world.slack.say(DEVELOPER, CHANNEL, "shall we?")
     told = len(world.slack.ephemerals(DEVELOPER))
@@ -182,6 +184,7 @@ def test_where_nothing_is_watched_the_card_says_that_it_is_only_in_git(world: Ri
     assert world.overlay("gitonly").count('"1.4.2"') == 1
 
 
+@pytest.mark.slow
 def test_where_the_rollout_is_not_watched_the_build_is_the_end(world: Rig) -> None:
     row = world.live(world.deploy("1.4.2", "unwatched"))
     assert row.reason_code == ReasonCode.COMMITTED
@@ -198,6 +201,7 @@ def test_status_says_what_runs_where_and_help_what_can_be_typed(world: Rig) -> N
     world.refuse("status stagin", ReasonCode.UNKNOWN_APP, "Did you mean `staging`?")
 
 
+@pytest.mark.slow
 def test_the_record_is_paged_back_to_its_first_row(world: Rig) -> None:
     world.live(world.deploy("1.4.2", "pages"))
     for number in range(20):

@@ -166,6 +166,7 @@ def test_a_list_goes_as_one_pull_request_with_one_approval_and_a_line_each(world
     assert text.startswith("✅"), text
 
 
+@pytest.mark.slow
 def test_all_is_every_app_of_both_places_and_leaves_out_what_is_the_same(world: GateRig) -> None:
     world.put("cart", "1.4.2")
     world.put("search", "1.4.1")
@@ -182,6 +183,7 @@ def test_all_is_every_app_of_both_places_and_leaves_out_what_is_the_same(world: 
     world.live(again)
 
 
+@pytest.mark.slow
 def test_one_app_that_cannot_go_refuses_the_whole_set_and_all_of_them_are_named(world: GateRig) -> None:
     world.put("good", "1.4.2")
     world.put("drifted", "1.4.2")
@@ -197,6 +199,7 @@ def test_one_app_that_cannot_go_refuses_the_whole_set_and_all_of_them_are_named(
     assert not world.rows_of("half")
 
 
+@pytest.mark.slow
 def test_what_fails_or_still_rolls_out_in_the_source_is_not_promoted(world: GateRig) -> None:
     world.sandbox.jenkins.quiet_down()
     try:
@@ -209,6 +212,7 @@ def test_what_fails_or_still_rolls_out_in_the_source_is_not_promoted(world: Gate
     world.turned_down("broken qa half", "1.4.3-crash", "failed", "`--force --reason", command="/promote")
 
 
+@pytest.mark.slow
 def test_force_takes_it_all_the_same_and_the_approvers_read_why(world: GateRig) -> None:
     world.until(lambda: all(Phase(one.phase).ended for one in world.rows_of("qa")))
     needs = world.type("broken qa half --force", command="/promote").text
@@ -222,6 +226,7 @@ def test_force_takes_it_all_the_same_and_the_approvers_read_why(world: GateRig) 
     assert world.live(row).version == "1.4.3-crash"
 
 
+@pytest.mark.slow
 def test_the_same_promotion_is_not_asked_for_twice(world: GateRig) -> None:
     world.put("good", "1.4.4")
     row = world.promote("good staging half")

@@ -108,7 +108,7 @@ def test_a_version_that_the_registry_does_not_have_is_refused_with_the_nearest(w
     world.live(world.deploy("1.4.2", "unknown"))
 
 
-@pytest.mark.parametrize("version", ["1.10", "no"])
+@pytest.mark.parametrize("version", ["1.10", pytest.param("no", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("deploys")
 def test_a_version_that_yaml_takes_for_something_else_runs_as_it_was_typed(world: Rig, version: str) -> None:
     row = world.live(world.deploy(version, "numbers"))
@@ -118,6 +118,7 @@ def test_a_version_that_yaml_takes_for_something_else_runs_as_it_was_typed(world
     assert image["newTag"] == version
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("deploys")
 def test_an_emoji_in_the_reason_reaches_card_and_commit(world: Rig) -> None:
     row = world.live(world.deploy("1.4.3", "one", "--reason the ship 🚢 is fixed & <b>good</b>"))
