@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from commands.evidence import take
 from commands.evidence_file import Taken
 from commands.evidence_told import Check
@@ -26,6 +28,9 @@ from tests.unit.gate_watch import Watch
 
 ORIGIN = "locktender/git.example/example/infra"
 AUDITOR = "U0AUDIT"
+_FORM = Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "docs" / "evidence-1.schema.json").read_text("utf-8"))
+)
 
 
 @contextmanager
@@ -48,8 +53,10 @@ def trust(moves: Moves) -> Trust:
 
 
 def taken(moves: Moves, name: str) -> Taken:
-    """The evidence of this, as somebody takes it now."""
-    return take(moves.town.store, name, AUDITOR, TEAM, Source.SLASH)
+    """The evidence of this, as somebody takes it now; it has the form that is published."""
+    found = take(moves.town.store, name, AUDITOR, TEAM, Source.SLASH)
+    _FORM.validate(document(found))
+    return found
 
 
 def checks(evidence: Taken) -> Mapping[str, Check]:
