@@ -234,12 +234,21 @@ def test_a_rollout_that_never_ends_is_given_up(rig: Rig, look: Rollout, ending: 
 # ---------------------------------------------------------------- what is configured
 
 
-def test_without_a_reconciler_and_a_watch_the_commit_is_all(rig: Rig) -> None:
-    rig.in_force = in_force(CATALOGUE.replace("staging: {", "staging: {reconciler: none, "))
+@pytest.mark.parametrize(
+    ("settings", "builds", "said"),
+    [
+        ("rollout: none", 1, "The build succeeded; the rollout is not watched in staging."),
+        ("reconciler: none", 0, "Nothing is watched in staging: git says 1.1"),
+    ],
+)
+def test_where_nobody_watches_the_rollout_it_ends_as_committed_and_says_so(
+    rig: Rig, settings: str, builds: int, said: str
+) -> None:
+    rig.in_force = in_force(CATALOGUE.replace("staging: {", f"staging: {{{settings}, "))
     row = rig.run(rig.ask())
     assert verdict(row) == ("succeeded", "committed")
-    assert rig.builds.asked == []
-    assert rig.pods.requests == []
+    assert row.what.startswith(said)
+    assert (len(rig.builds.asked), rig.pods.requests) == (builds, [])
 
 
 def test_without_a_reconciler_the_rollout_is_still_watched(rig: Rig) -> None:
