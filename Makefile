@@ -4,6 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
+# Images of Python often forbid compiled modules. Every process would compile them all again: twice the time of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+# Four files at once on any machine, in the order of tests/conftest.py: the longest wait more than they work.
+AT_ONCE := -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format test-slow test-cluster test-crash test-github test-browser bench lock clean
@@ -23,7 +27,7 @@ demo: $(READY) ## run Locktender against stand-ins on this machine (ARGS="--scri
 	@$(BIN)/locktender demo $(ARGS)
 
 test: $(READY) ## the test suite: needs only Python, git and make
-	$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
@@ -36,7 +40,7 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 test-slow: $(READY) ## the whole program through every trouble of git, Jenkins, cluster and kill -9 (minutes)
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "slow and not crash_sweep" tests $(ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) -m "slow and not crash_sweep" tests $(ARGS)
 
 test-cluster: $(READY) ## the tests that need a disposable Kubernetes cluster in KUBECONFIG
 	$(BIN)/python -m pytest -m cluster tests $(ARGS)
