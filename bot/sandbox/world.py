@@ -325,7 +325,7 @@ class Running:
                 raise RuntimeError(f"the program ended with {self.process.returncode}:\n{tail}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"waited {seconds} s in vain; the log ends:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """End it at once, as `kill -9` does."""

@@ -229,7 +229,7 @@ def _until(
             raise RuntimeError(f"the program ended; its log ends:\n{_tail(log)}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {seconds} s in vain; the log ends:\n{_tail(log)}")
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def _tail(log: Path) -> str:
