@@ -73,6 +73,8 @@ async function look(order) {
     } else if (step.do === "press") {
       const [response] = await Promise.all([page.waitForNavigation(), page.keyboard.press(step.key)]);
       told.status = response ? response.status() : 0;
+    } else if (step.do === "enter") {
+      await page.keyboard.press("Enter");
     } else if (step.do === "axe") {
       told.violations = await violations(page);
     } else if (step.do === "keyboard") {
