@@ -222,7 +222,7 @@ def test_nothing_of_a_change_is_needed_but_its_rows() -> None:
 
 
 def test_whom_a_token_asked_for_is_said_and_kept() -> None:
-    more = {"requested_by": "api:nightly", "on_behalf_of": "dev@example.com"}
+    more: dict[str, Any] = {"requested_by": "api:nightly", "on_behalf_of": "dev@example.com"}
     assert "**Requested by:** api:nightly for dev@\u200bexample.com" in text_of(**more).replace("\\", "")
     kept = merge_message(change(**more), [row(**more)], [])
     assert "Requested-by: api:nightly (T1)\nOn-behalf-of: dev@example.com\n" in kept
