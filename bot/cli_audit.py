@@ -190,7 +190,8 @@ def _print(verdict: Verdict, sources: record.Sources) -> None:
         console.print(f"  Rows 1 to {verdict.proven:,} are as they were written.")
     if verdict.anchors:
         count = "1 checkpoint" if verdict.anchors == 1 else f"{verdict.anchors:,} checkpoints"
-        console.print(f"  {count} outside of the database agree, the last with rows 1 to {verdict.anchored:,}.")
+        agree = "agrees" if verdict.anchors == 1 else "agree"
+        console.print(f"  {count} outside of the database {agree}, the last with rows 1 to {verdict.anchored:,}.")
     elif sources.repository is None:
         console.print("  No infra-repo was looked at: that no rows were cut off at the end, only it can show (--repo).")
     for note in verdict.notes if verdict.state is not State.UNKNOWN else verdict.notes[1:]:

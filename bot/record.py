@@ -47,7 +47,9 @@ def verify(sources: Sources, progress: Counted) -> Verdict:
     if sources.database is not None:
         verdict = verifier.verify(sources.database, sources.trust, anchors, progress=progress)
     if sources.export is not None:
-        told = verify_export.verify_export(sources.export, sources.trust, sources.database, progress=progress)
+        told = verify_export.verify_export(
+            sources.export, sources.trust, sources.database, anchors=anchors, progress=progress
+        )
         verdict = told if verdict is None else _both(verdict, told)
     if verdict is None:
         raise UsageError("There is nothing to verify.")

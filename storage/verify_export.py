@@ -11,7 +11,7 @@ Rows of a whole export are put into a database of their own for a moment, which 
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -70,10 +70,11 @@ def verify_export(
     trust: Trust,
     database: Book | None = None,
     *,
+    anchors: Sequence[Anchor] = (),
     progress: Progress = lambda _done, _all: None,
     processes: int | None = None,
 ) -> Verdict:
-    """Judge an export; with a database, also whether both say the same.
+    """Judge an export; with a database, also whether both say the same. `anchors` are checkpoints from elsewhere.
 
     Memory is bounded, disk is not: a whole export is written once more, to a temporary file. Raises NotAnExportError,
     OSError, and what the database's driver raises.
@@ -87,8 +88,9 @@ def verify_export(
     with TemporaryDirectory(prefix="locktender-verify-") as folder:
         book = Book.at(Path(folder) / "export.db")
         _fill(Path(folder) / "export.db", lines)
-        anchors, findings = _anchor(header, trust)
-        verdict = verify(book, trust, anchors, progress=progress, processes=processes)
+        own, findings = _anchor(header, trust)
+        then = tuple(one for one in anchors if one.signed.head.size <= header.size)  # git has gone on since
+        verdict = verify(book, trust, (*own, *then), progress=progress, processes=processes)
         findings += _short(header, verdict)
         if database is not None:
             findings += _compare(book, database)

@@ -12,8 +12,8 @@ import pytest
 from storage import ledger_keys, proofs
 from storage.canonical import canonical, leaf_hash
 from storage.database import sqlite_url
-from storage.signing import PrivateKey
-from storage.verdict import Kind, State, Trust, Verdict
+from storage.signing import PrivateKey, SignedHead, Stamp, TreeHead
+from storage.verdict import Anchor, Kind, State, Trust, Verdict
 from storage.verify_export import NotAnExportError, verify_export
 from storage.verify_rows import HASHED, Book
 from tests.unit import ledger_rig
@@ -63,10 +63,12 @@ def part(record: Record, lines: Lines) -> Lines:
 
 @pytest.fixture
 def judge(record: Record, tmp_path: Path) -> Callable[..., Verdict]:
-    def run(lines: Lines, *, trust: Trust | None = None, database: Book | None = None) -> Verdict:
+    def run(
+        lines: Lines, *, trust: Trust | None = None, database: Book | None = None, anchors: tuple[Anchor, ...] = ()
+    ) -> Verdict:
         path = tmp_path / "export.jsonl"
         path.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
-        return verify_export(path, trust or Trust((record.key,)), database)
+        return verify_export(path, trust or Trust((record.key,)), database, anchors=anchors)
 
     return run
 
@@ -116,6 +118,18 @@ def test_an_export_of_another_bot_is_not_ours(lines: Lines, judge: Callable[...,
     other = PrivateKey.generate("locktender/elsewhere").public
     verdict = judge(lines, trust=Trust((other,)))
     assert (verdict.state, verdict.findings[0].row) == (State.TAMPERED, 1)
+
+
+@pytest.mark.parametrize(("size", "state"), [(7, State.TAMPERED), (ROWS + 5, State.PROVEN)])
+def test_an_export_is_held_against_the_checkpoints_in_git_that_are_not_later(
+    lines: Lines, judge: Callable[..., Verdict], record: Record, size: int, state: State
+) -> None:
+    """Somebody who has the key wrote another record: git still has the checkpoint of the first one."""
+    assert record.store.signer is not None
+    key = record.store.signer.keys.key
+    head = TreeHead(ORIGIN, size, b"\1" * 32)
+    signed = SignedHead(head, (Stamp(key.public.id, key.sign(head.text)),))
+    assert judge(lines, anchors=(Anchor("commit 0123abcd", signed),)).state is state
 
 
 def test_the_keys_that_an_export_names_prove_nothing(lines: Lines, judge: Callable[..., Verdict]) -> None:
