@@ -66,7 +66,7 @@ def _time(value: object) -> datetime:
         return datetime.fromtimestamp(value, UTC)
     try:
         found = datetime.fromisoformat(_text(value).strip().upper())
-        if found.tzinfo is None:
+        if found.tzinfo is None or not 1000 <= found.year < 3000:
             raise wrong
         return found.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -133,9 +133,11 @@ _ADDRESS = "an http or https address without a user or a password in it"
 _TAGGED = "up to 128 letters, digits, `_`, `.` and `-`, as in 1.4.2"
 
 _ANY, _SOME = f"[^{_BAD}]*", f"[^{_BAD}]*[^{_BAD}\\s][^{_BAD}]*"
+_MOMENT = {"type": "string", "format": "date-time", "pattern": "^[12][0-9]{3}-"}
+"""In UTC it has to be a time too: those at the very ends of the calendar are none there."""
 _TIME = {
     "anyOf": [
-        {"type": "string", "format": "date-time"},
+        _MOMENT,
         {"type": "number", "minimum": EARLIEST, "exclusiveMaximum": LATEST},
     ],
     "examples": ["2026-01-15T10:30:00Z"],
@@ -164,4 +166,4 @@ MaybePerson = Annotated[str, _maybe(_words(255), _ANY, 255, "U024BE7LH")]
 MaybeKey = Annotated[str, _maybe(_words(255), _ANY, 255, "build-412")]
 Name = Annotated[str, Kind(_words(128), {"type": "string", "maxLength": 128, "pattern": f"^{_ANY}$"})]
 """A filter in an address. Empty ones do not filter."""
-Since = Annotated[datetime, Kind(_since, {"type": "string", "format": "date-time"})]
+Since = Annotated[datetime, Kind(_since, _MOMENT)]

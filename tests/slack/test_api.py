@@ -153,6 +153,7 @@ async def test_a_time_is_understood_as_pipelines_write_it(api: Api) -> None:
 async def test_a_time_that_could_be_another_is_refused(api: Api) -> None:
     token = api.token("records")
     wrong: list[object] = ["2026-01-15T10:30:00", "yesterday", "", None, True, 1768473000123, 1.5, []]
+    wrong += ["0001-01-01T00:01:00+01:00", "9999-12-31T23:59:59-10:00", "0999-06-01T00:00:00Z"]
     for sent in wrong:
         answer = await api.post("records", RECORD | {"timestamp": sent}, token)
         assert [one["field"] for one in answer.json()["error"]["fields"]] == ["timestamp"], sent
