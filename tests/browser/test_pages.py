@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from bot.sandbox.server import Server
 from bot.web.pages.seal import LINK_FOR
 from storage import database
 from tests.desk_rig import asker
-from tests.slack.pages_rig import NOW, READER, PagesRig, fill, rig
+from tests.slack.pages_rig import NOW, READER, PagesRig, fill, hostile, rig
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 LOOK = Path(__file__).with_name("look.mjs")
@@ -54,7 +55,7 @@ class Sites:
             "environments": "/",
             "deployment": f"/deployments/{self.ids['open']}",
             "merged": f"/deployments/{self.ids['reviewed']}",
-            "hostile": f"/deployments/{self.ids['hostile']}",
+            "hostile": f"/deployments/{self.ids.get('hostile', '')}",
             "record": "/audit",
             "nothing": "/audit?words=nosuchword",
             "mistake": "/audit?words=ap:web",
@@ -71,9 +72,9 @@ def _elsewhere(request: Request) -> HTMLResponse:
     )
 
 
-@pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
-    folder = tmp_path_factory.mktemp("pages")
+@contextmanager
+def serving(folder: Path) -> Iterator[Sites]:
+    """The bot with an afternoon in its record, and the other site."""
     url = database.sqlite_url(folder / "pages.db")
     engine = database.create(url)
     database.upgrade(engine)
@@ -84,6 +85,12 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         # Another name is another site: browsers go by it, and not by where it leads.
         yield Sites(pages, ids, bot.url, other.url.replace("127.0.0.1", "localhost"))
     pages.store.database.close()
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with serving(tmp_path_factory.mktemp("pages")) as found:
+        yield replace(found, ids={**found.ids, "hostile": hostile(found.pages)})
 
 
 @pytest.fixture(scope="module")
@@ -234,26 +241,27 @@ def test_hostile_words_open_no_dialog(sites: Sites, look: Any) -> None:
     assert found["troubles"] == []
 
 
-def test_pictures_for_the_page_about_the_pages(sites: Sites, look: Any) -> None:
+def test_pictures_for_the_page_about_the_pages(tmp_path: Path, look: Any) -> None:
     """With LOCKTENDER_SHOTS, a folder, they are kept there."""
     kept = os.environ.get("LOCKTENDER_SHOTS", "")
     if not kept:
         pytest.skip("LOCKTENDER_SHOTS names no folder")
-    sorts = (("environments", "light", 1280), ("environments", "dark", 360), ("merged", "light", 1280),
-             ("merged", "dark", 360), ("record", "dark", 1280), ("reports", "light", 1280))  # fmt: skip
-    paths = sites.paths()
-    orders = [
-        {
-            "name": name,
-            "scheme": scheme,
-            "width": width,
-            "scale": 1,
-            "steps": [
-                *sites.signed_in(),
-                {"do": "goto", "url": sites.url + (paths | {"record": "/audit?app=my-application"})[name]},
-                {"do": "shot", "path": str(Path(kept).resolve() / f"pages-{name}-{scheme}-{width}.png")},
-            ],
-        }
-        for name, scheme, width in sorts
-    ]
-    assert [one["troubles"] for one in look(*orders)] == [[]] * len(orders)
+    with serving(tmp_path) as sites:
+        sorts = (("environments", "light", 1280), ("environments", "dark", 360), ("merged", "light", 1280),
+                 ("merged", "dark", 360), ("record", "dark", 1280), ("reports", "light", 1280))  # fmt: skip
+        paths = sites.paths()
+        orders = [
+            {
+                "name": name,
+                "scheme": scheme,
+                "width": width,
+                "scale": 1,
+                "steps": [
+                    *sites.signed_in(),
+                    {"do": "goto", "url": sites.url + (paths | {"record": "/audit?app=my-application"})[name]},
+                    {"do": "shot", "path": str(Path(kept).resolve() / f"pages-{name}-{scheme}-{width}.png")},
+                ],
+            }
+            for name, scheme, width in sorts
+        ]
+        assert [one["troubles"] for one in look(*orders)] == [[]] * len(orders)

@@ -153,20 +153,18 @@ def fill(rig: PagesRig) -> Mapping[str, str]:
     """A company's afternoon; the ids of what there is to look at, by what it is."""
     ids = {}
     at = NOW - timedelta(days=24)
-    versions = ("1.3.8", "1.3.9", "1.4.0", "1.4.1")
-    for number, version in enumerate(versions * 3):
-        app = ("my-application", "checkout-api", "web")[number % 3]
+    images: dict[str, str] = {}
+    for number in range(12):
+        app = ("checkout-api", "web", "my-application")[number % 3]
+        version = ("1.3.8", "1.3.9", "1.4.0", "1.4.1")[number // 3]
         failed = number == 7
         for hours, environment in enumerate(("dev", "staging")):
             phase = Phase.FAILED if failed and environment == "staging" else Phase.SUCCEEDED
+            images[f"{app}/{environment}"] = version
             ids[f"{app}/{environment}"] = _ended(rig, app, environment, version, at + timedelta(hours=hours), phase)
         at += timedelta(days=1, hours=20)
     ids["reviewed"] = _reviewed(rig, "my-application", "1.4.1", NOW - timedelta(days=2), ChangeState.MERGED)
     ids["open"] = _reviewed(rig, "my-application", "1.4.2", NOW - timedelta(minutes=12), ChangeState.OPEN)
-    ids["hostile"] = _ended(
-        rig, "web", "dev", '"><script>alert(1)</script>', NOW - timedelta(hours=3), Phase.FAILED,
-        by="U0EVIL", reason="<b>bold</b> \u202egnp.exe & \ue000U0ALICE\ue001",
-    )  # fmt: skip
     ids["running"] = _running(rig)
     with rig.store.write() as uow:
         locks = [
@@ -176,12 +174,26 @@ def fill(rig: PagesRig) -> Mapping[str, str]:
                  owner="U0ALICE", at=NOW - timedelta(hours=5)),
         ]  # fmt: skip
         uow.session.add_all(locks)
+    settle(rig)
+    rig.facts = knows(RULES, images | {"my-application/production": "1.4.1", "web/production": "1.4.0"})
+    return ids
+
+
+def hostile(rig: PagesRig) -> str:
+    """Somebody tries their luck with every word that is theirs to choose; the id of their deployment."""
+    made = _ended(
+        rig, "web", "dev", '"><script>alert(1)</script>', NOW - timedelta(hours=3), Phase.FAILED,
+        by="U0EVIL", reason="<b>bold</b> \u202egnp.exe & \ue000U0ALICE\ue001",
+    )  # fmt: skip
+    settle(rig)
+    return made
+
+
+def settle(rig: PagesRig) -> None:
+    """It is now, and everything is indexed."""
     while catch_up(rig.store):
         pass
     rig.clock.now = NOW
-    images = {f"{app}/{env}": "1.4.1" for app in ("my-application", "web") for env in ("dev", "staging", "production")}
-    rig.facts = knows(RULES, images | {"checkout-api/dev": "1.4.0", "checkout-api/staging": "1.4.0"})
-    return ids
 
 
 def _ended(rig: PagesRig, app: str, environment: str, version: str, at: datetime, phase: Phase, **more: str) -> str:

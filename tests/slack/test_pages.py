@@ -25,7 +25,20 @@ from storage.database import Database
 from storage.unit_of_work import AuditEntry, Store
 from tests.desk_rig import asker
 from tests.rows import audit_rows
-from tests.slack.pages_rig import NAMES, NOW, PUBLIC, READER, RULES, STRANGER, PagesRig, fill, generous, knows, rig
+from tests.slack.pages_rig import (
+    NAMES,
+    NOW,
+    PUBLIC,
+    READER,
+    RULES,
+    STRANGER,
+    PagesRig,
+    fill,
+    generous,
+    hostile,
+    knows,
+    rig,
+)
 
 PATHS = ("/", "/deployments/abcdef", "/changes/abcdef", "/sets/abcdef", "/audit", "/audit/1", "/reports")
 CSP = (
@@ -44,7 +57,7 @@ async def pages(database_url: str, tmp_path: Path) -> AsyncIterator[PagesRig]:
 
 @pytest.fixture
 def ids(pages: PagesRig) -> Mapping[str, str]:
-    return fill(pages)
+    return {**fill(pages), "hostile": hostile(pages)}
 
 
 def actions(pages: PagesRig) -> list[str]:
