@@ -14,6 +14,10 @@ from storage.verify_export import Header, NotAnExportError, judge_part, line_of
 from storage.verify_rows import Book
 
 _NEXT = "Take it again from the record, and find out who had this file; `locktender audit verify` judges the record."
+_OTHER_KEY = (
+    "It is signed with a key that is none of those you trust. If the key was changed since, name the one of then with "
+    "--key; if it was not, the file is forged."
+)
 _OTHERS = "That nothing else in the record is about this change, only the record itself or a whole export shows."
 
 
@@ -31,11 +35,13 @@ def judge(text: str, trust: Trust, database: Book | None = None) -> Verdict:
         verdict = judge_part(header, lines, trust, database, _OTHERS)
     except (ValueError, KeyError, NotAnExportError) as error:
         raise NotEvidenceError("A row of the file, or its proof, cannot be read.") from error
-    found = [replace(one, next_step=_NEXT) for one in verdict.findings]
+    found = [replace(one, next_step=_NEXT) for one in verdict.findings if one.kind is not Kind.OTHER_KEY]
     found += [Finding(Kind.EXPORT, row, what, _NEXT) for row, what in _wrong(taken, document)]
-    if not found:
-        return verdict
-    return replace(verdict, state=State.TAMPERED, proven=0, findings=tuple(found))
+    if found:
+        return replace(verdict, state=State.TAMPERED, proven=0, findings=tuple(found))
+    if verdict.findings:  # all fits, and who signed it is not known: an earlier key, or anybody's
+        return replace(verdict, state=State.UNKNOWN, proven=0, findings=(), notes=(_OTHER_KEY, *verdict.notes))
+    return verdict
 
 
 def _wrong(taken: Taken, document: Mapping[str, Any]) -> Iterator[tuple[int, str]]:

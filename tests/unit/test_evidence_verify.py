@@ -17,7 +17,7 @@ from commands.evidence_verify import judge
 from storage.canonical import leaf_hash
 from storage.database import sqlite_url
 from storage.keys import KeyFile
-from storage.signing import SignedHead, Stamp, TreeHead
+from storage.signing import PrivateKey, SignedHead, Stamp, TreeHead
 from storage.unit_of_work import audit_text
 from storage.verdict import State, Trust
 from storage.verify_rows import Book
@@ -146,9 +146,21 @@ def test_who_writes_it_anew_without_the_key_proves_nothing(made: tuple[Taken, Tr
     text = json.dumps(json.loads(_fresh(forged).statement))
     with_forger = judge(text, Trust((forger.public,)))
     assert with_forger.findings[0].what.startswith("A text is missing"), "all else fits, for who trusts the forger"
+    assert judge(text, known).state is State.TAMPERED
+
+
+def test_who_signs_the_very_same_with_another_key_proves_nothing(made: tuple[Taken, Trust, Path]) -> None:
+    """A key of before it was changed, or anybody's: only who has that key from elsewhere can tell."""
+    evidence, known, _ = made
+    other = PrivateKey.generate(ORIGIN)
+    head = TreeHead(ORIGIN, evidence.head.size, bytes.fromhex(evidence.head.root))
+    note = SignedHead(head, (Stamp(other.public.id, other.sign(head.text)),)).note
+    signed = replace(evidence.head, checkpoint=note, keys=(other.public.vkey,))
+    text = Taken(evidence.name, signed, evidence.rows, evidence.attached).statement
+    assert judge(text, Trust((*known.keys, other.public))).state is State.PROVEN
     verdict = judge(text, known)
-    assert verdict.state is State.TAMPERED
-    assert "not signed with the key that you trust" in verdict.findings[0].what
+    assert verdict.state is State.UNKNOWN
+    assert "none of those you trust" in verdict.summary
 
 
 def test_without_a_key_nothing_is_proven_and_nothing_accused(made: tuple[Taken, Trust, Path]) -> None:
