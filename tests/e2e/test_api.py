@@ -123,10 +123,10 @@ def test_automation_deploys_and_follows_it_to_its_end(world: World) -> None:
     (row,) = world.rig.deployments("night")
     assert len(world.rig.commits(row)) == 1
     assert world.rig.running_image("night").endswith(":1.4.2") or "@sha256:" in world.rig.running_image("night")
-    author = world.rig.sandbox.log("%an <%ae> %(trailers:key=Requested-by,valueonly)")[0]
-    assert "api:nightly" in author
+    (said, *_) = world.rig.sandbox.log("%an <%ae> for %(trailers:key=On-behalf-of,valueonly,separator=)")
+    assert said == f"api:nightly <nightly@api.locktender.invalid> for {DEVELOPER.id}"
     world.rig.until(world.rig.quiet)
-    assert "api:nightly" in world.rig.card(row).text
+    assert f"Requested by api:nightly for <@{DEVELOPER.id}>" in world.rig.card(row).text
 
 
 def test_a_revoked_token_is_refused_by_the_running_program(world: World) -> None:
