@@ -10,6 +10,7 @@ from commands.closing import close
 from commands.desk import answer_once
 from commands.endings import Ending
 from commands.facts import Facts
+from commands.own_card import on_its_card
 from commands.policy import Target as Place
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Approve, Asker, Reject, Review, listed, mention
@@ -28,6 +29,7 @@ def approve(store: Store, facts: Facts, asker: Asker, request: Approve) -> Answe
     def decide(uow: UnitOfWork) -> Answer:
         known = policy.catalogue(facts)
         change = _shown(uow, request.token)
+        on_its_card(uow, asker, change.card_id)
         _open(uow, change)
         rule = _rule(known, change)
         if rule.accept is Accept.GITHUB:
@@ -89,6 +91,7 @@ def reject(store: Store, facts: Facts, asker: Asker, request: Reject) -> Answer:
     def decide(uow: UnitOfWork) -> Answer:
         known = policy.catalogue(facts)
         change = _named(uow, request.token) if len(request.token) < _TOKEN else _shown(uow, request.token)
+        on_its_card(uow, asker, change.card_id)
         _open(uow, change)
         policy.need_reason(request.reason, "A rejection")
         policy.check_reason(request.reason)
@@ -132,6 +135,7 @@ def review(store: Store, facts: Facts, asker: Asker, request: Review) -> Answer:
                 "No change made by break-glass waits for a review under that id.",
                 "Give the id from its card, as in `/deploy review ID`.",
             )
+        on_its_card(uow, asker, change.card_id)
         if change.reviewed_at is not None:
             raise Refused(
                 ReasonCode.ALREADY_DECIDED,

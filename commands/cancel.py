@@ -7,6 +7,7 @@ from commands.closing import close
 from commands.desk import about, answer_once
 from commands.endings import Ending, end
 from commands.facts import Facts
+from commands.own_card import on_its_card
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Cancel, listed, mention
 from storage import gate
@@ -23,6 +24,7 @@ def cancel(store: Store, facts: Facts, asker: Asker, request: Cancel) -> Answer:
     def decide(uow: UnitOfWork) -> Answer:
         rows = _set_of(uow, request.words) or [_find(uow, facts, request.words)]
         deployment = rows[0]
+        on_its_card(uow, asker, deployment.card_id or deployment.id)
         change = gate.held(uow, deployment.change_id)
         if change is not None:
             rows = gate.members(uow, change.id)

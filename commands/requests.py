@@ -61,6 +61,7 @@ class Asker:
     source: Source = Source.SLASH
     response_url: str = ""
     thread_ts: str = ""
+    message_ts: str = ""  # the message whose button was clicked
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class Promote:
 class Rollback:
     """`/rollback APP ENVIRONMENT [to VERSION|COMMIT|DEPLOYMENT] --reason TEXT [--exact]`.
 
-    `to` is empty for the version before that was verified healthy. `exact` restores the base too.
+    `to` is empty for the version before that was verified healthy. `exact` restores the base too. `failed` is the
+    deployment whose card has the button that was clicked.
     """
 
     app: str
@@ -106,6 +108,7 @@ class Rollback:
     reason: str = ""
     exact: bool = False
     break_glass: bool = False
+    failed: str = ""
 
 
 @dataclass(frozen=True)

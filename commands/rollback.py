@@ -10,6 +10,7 @@ from commands.desk import answer_once
 from commands.facts import Facts
 from commands.grammar import TAG
 from commands.opening import Planned, Wish, open_request
+from commands.own_card import on_its_card
 from commands.policy import Target
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Rollback, typed
@@ -43,6 +44,9 @@ def rollback(store: Store, facts: Facts, asker: Asker, request: Rollback) -> Ans
     }
 
     def decide(uow: UnitOfWork) -> Answer:
+        failed = uow.deployment(request.failed) if request.failed else None
+        if failed is not None:
+            on_its_card(uow, asker, failed.card_id or failed.id)
         known = policy.catalogue(facts)
         app = policy.find_app(known, request.app)
         target = Target(app, policy.find_environment(known, app, request.environment))

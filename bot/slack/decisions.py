@@ -44,20 +44,22 @@ class Decisions:
 
     async def on_approve(self, ack: AsyncAck, body: Body) -> None:
         """Approve, which Slack has asked to confirm."""
-        request = Approve(str(action_of(body).get("value") or ""))
-        await self._listeners.clicked(ack, body, clicker(body, double_click=True), request, replace=False)
+        value = str(action_of(body).get("value") or "")
+        await self._listeners.placed(value)
+        await self._listeners.clicked(ack, body, clicker(body, double_click=True), Approve(value), replace=False)
 
     async def on_reviewed(self, ack: AsyncAck, body: Body) -> None:
         """Reviewed, on the card of a break-glass change."""
-        request = Review(str(action_of(body).get("value") or ""))
-        await self._listeners.clicked(ack, body, clicker(body, double_click=True), request, replace=False)
+        value = str(action_of(body).get("value") or "")
+        await self._listeners.placed(value)
+        await self._listeners.clicked(ack, body, clicker(body, double_click=True), Review(value), replace=False)
 
     async def on_form(self, ack: AsyncAck, body: Body) -> None:
         """A button that needs words: its form is opened within the three seconds that the trigger lives."""
         await ack()
         action = action_of(body)
         asker = clicker(body, double_click=False)
-        view = self._form(str(action.get("action_id")), str(action.get("value") or ""), asker.channel_id)
+        view = self._form(str(action.get("action_id")), str(action.get("value") or ""), asker)
         try:
             await self._client.views_open(trigger_id=str(body.get("trigger_id") or ""), view=view)
         except (SlackApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -83,6 +85,7 @@ class Decisions:
             delivery_key=delivery_key("form", f"{view.get('id')}:{view.get('hash')}:{words}"),
             channel_id=kept.get("channel", ""),
             source=Source.BUTTON,
+            message_ts=kept.get("message", ""),
         )
         one_line = " ".join(words.split())  # the field takes several, the record and the commit one
         request = await self._request(str(view.get("callback_id") or ""), kept.get("value", ""), one_line)
@@ -114,10 +117,10 @@ class Decisions:
                 "Say what to roll back: `/rollback APP ENVIRONMENT --reason TEXT`.",
                 words=value,
             )
-        return Rollback(failed.app, failed.environment, reason=words)
+        return Rollback(failed.app, failed.environment, reason=words, failed=failed.id)
 
     @staticmethod
-    def _form(action: str, value: str, channel: str) -> dict[str, Any]:
+    def _form(action: str, value: str, asker: Asker) -> dict[str, Any]:
         title, label, submit = {
             APPROVE_WITH: ("Approve", "What did you look at?", "Approve"),
             REJECT: ("Reject", "Why not? Whoever asked reads this on the card.", "Reject"),
@@ -126,7 +129,9 @@ class Decisions:
         return {
             "type": "modal",
             "callback_id": action,
-            "private_metadata": json.dumps({"value": value[:200], "channel": channel[:32]}),
+            "private_metadata": json.dumps(
+                {"value": value[:200], "channel": asker.channel_id[:32], "message": asker.message_ts[:32]}
+            ),
             "title": {"type": "plain_text", "text": title},
             "submit": {"type": "plain_text", "text": submit},
             "close": {"type": "plain_text", "text": "Not now"},
@@ -157,4 +162,5 @@ def _kept(text: str) -> dict[str, str]:
         stored = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return {key: str(stored.get(key, ""))[:200] for key in ("value", "channel")} if isinstance(stored, dict) else {}
+    names = ("value", "channel", "message")
+    return {name: str(stored.get(name, ""))[:200] for name in names} if isinstance(stored, dict) else {}

@@ -1,6 +1,7 @@
 """What arrives from Slack: commands, mentions and clicks. Each is one short transaction, then the ack."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,6 +25,7 @@ from bot.slack.blocks import SlackMessage
 from bot.slack.cards import CANCEL
 from bot.slack.help import help_message
 from bot.slack.parse import parse_audit, parse_deploy, parse_mention, parse_promote, parse_rollback
+from commands.own_card import is_placed
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Cancel, Help, Request, Source
 from storage.models import Target
@@ -39,6 +41,8 @@ ACK_SECONDS = Histogram(
 COMMANDS = ("/deploy", "/promote", "/rollback", "/audit")
 DOUBLE_CLICK = 10
 """Seconds: clicks of one person on one button in the same ten are one."""
+PLACED_GAP, PLACED_LOOKS = 0.05, 30
+"""Seconds between two looks, and how many a click waits for the place of its card; Slack wants its answer in three."""
 log = structlog.get_logger("slack")
 
 Body = Mapping[str, Any]
@@ -115,8 +119,9 @@ class Listeners:
 
     async def on_cancel(self, ack: AsyncAck, body: Body) -> None:
         """The Cancel button of a card. A second click within seconds is the same request."""
-        asker = clicker(body, double_click=True)
-        await self.clicked(ack, body, asker, Cancel((str(action_of(body).get("value") or ""),)), replace=False)
+        asker, value = clicker(body, double_click=True), str(action_of(body).get("value") or "")
+        await self.placed(value)
+        await self.clicked(ack, body, asker, Cancel((value,)), replace=False)
 
     async def on_older(self, ack: AsyncAck, body: Body) -> None:
         """The Older button below a page of the record."""
@@ -163,6 +168,14 @@ class Listeners:
     async def clicked(self, ack: AsyncAck, body: Body, asker: Asker, request: Request, *, replace: bool) -> None:
         """Do what a button asks for, and answer whoever clicked."""
         await self.tell_clicker(ack, body, asker, await self._answer(asker, request), replace=replace)
+
+    async def placed(self, value: str) -> None:
+        """A click may come before Slack's answer to our post is on record: it gets a moment, well within its ack."""
+        with contextlib.suppress(SQLAlchemyError, OSError):  # whoever decides meets it too, and says so
+            for _ in range(PLACED_LOOKS):
+                if await self.look(lambda uow: is_placed(uow, value)):
+                    return
+                await asyncio.sleep(PLACED_GAP)
 
     async def tell_clicker(
         self, ack: AsyncAck | None, body: Body, asker: Asker, message: SlackMessage, *, replace: bool
@@ -338,4 +351,5 @@ def clicker(body: Body, *, double_click: bool) -> Asker:
         channel_id=channel,
         source=Source.BUTTON,
         response_url=str(body.get("response_url") or ""),
+        message_ts=str(container.get("message_ts") or ""),
     )

@@ -3,6 +3,7 @@
 Who may decide what is test_approve; which buttons a card has, test_review_cards.
 """
 
+import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slack_sdk.web.async_client import AsyncWebClient
 from structlog.testing import capture_logs
 
 from bot.sandbox.server import Fault, Misbehaviour
@@ -22,7 +24,7 @@ from bot.sandbox.slack_payloads import Filled
 from bot.slack.decisions import _kept
 from commands.shown import Shown
 from storage import gate
-from storage.models import ChangeState, Deployment
+from storage.models import Card, ChangeState, Deployment
 from storage.phases import Phase, Stage
 from tests.slack.bot_rig import Rig, rig
 from tests.unit.review_rig import change_of, merged, opened
@@ -271,6 +273,98 @@ async def test_a_form_for_a_deployment_that_is_not_on_record_says_so(bot: Rig) -
     await submit(bot, await form(bot, shown, "Roll back"), "it crashes")
     assert "is not on record" in await told(bot)
     assert not [one for one in bot.deployments() if one.kind == "rollback"]
+
+
+# ---------------------------------------------------------------- on another message than the card
+
+
+async def copied(bot: Rig, shown: Message, channel: str = "C0DEPLOYMENTS") -> Message:
+    """The same blocks in another message of the bot: what whoever got hold of its token would post."""
+    client = AsyncWebClient(bot.slack.app.bot_token, base_url=bot.slack.api_url)
+    sent = await client.chat_postMessage(channel=channel, text="Lunch?", blocks=list(shown.blocks))
+    return next(one for one in bot.slack.workspace.messages(channel) if one.ts == sent["ts"])
+
+
+def place(bot: Rig, ts: str) -> None:
+    """What is on record of where the card is."""
+    with bot.store.write() as uow:
+        card = uow.session.get(Card, the(bot).id)
+        assert card is not None
+        card.ts, card.behind = ts, False
+
+
+async def test_approve_in_a_copy_of_the_card_counts_for_nothing(bot: Rig) -> None:
+    shown = await waiting(bot)
+    copy = await copied(bot, shown)
+    await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, copy, "Approve")
+    assert "is not the card of" in await told(bot)
+    assert (approvals(bot), actions(bot)[-1]) == ([], "change:approve:refuse")
+    await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, shown, "Approve")
+    assert approvals(bot) == [RELEASE_MANAGER.id], "on the card itself the same button counts"
+
+
+async def test_a_form_that_a_copy_opened_counts_for_nothing(bot: Rig) -> None:
+    shown = await waiting(bot)
+    await submit(bot, await form(bot, await copied(bot, shown), "Reject"), "not today")
+    assert "is not the card of" in await told(bot)
+    assert (the(bot).phase, actions(bot)[-1]) == (Phase.AWAITING_APPROVAL, "change:reject:refuse")
+
+
+async def test_cancel_in_a_copy_of_the_card_cancels_nothing(bot: Rig) -> None:
+    copy = await copied(bot, await waiting(bot))
+    await bot.do(bot.slack.workspace.click, DEVELOPER, copy, "Cancel")
+    assert "is not the card of" in await told(bot, DEVELOPER)
+    assert the(bot).phase == Phase.AWAITING_APPROVAL
+
+
+async def test_reviewed_in_a_copy_of_the_card_closes_no_debt(bot: Rig) -> None:
+    await waiting(bot)
+    with bot.store.write() as uow:
+        change = gate.held(uow, the(bot).id)
+        assert change is not None
+        change.break_glass = True
+        gate.change_shown(uow, change)
+    merged(bot.store, the(bot).id, due=timedelta(hours=24))
+    bot.sql("UPDATE cards SET not_before = '2020-01-01 00:00:00.000000'")
+    copy = await copied(bot, await card(bot))
+    await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, copy, "Reviewed")
+    assert "is not the card of" in await told(bot)
+    assert change_of(bot.store, the(bot).id).reviewed_by == ""
+
+
+async def test_roll_back_in_a_copy_of_the_card_rolls_nothing_back(bot: Rig) -> None:
+    copy = await copied(bot, await failed(bot))
+    await submit(bot, await form(bot, copy, "Roll back"), "it crashes")
+    assert "is not the card of" in await told(bot)
+    assert not [one for one in bot.deployments() if one.kind == "rollback"]
+
+
+async def test_a_card_that_a_crash_posted_twice_counts_where_it_is_kept_up_to_date(bot: Rig) -> None:
+    first = await waiting(bot)
+    second = await copied(bot, first)
+    place(bot, second.ts)  # the first was posted, and its place lost with the process
+    await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, first, "Approve")
+    assert approvals(bot) == []
+    await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, second, "Approve")
+    assert approvals(bot) == [RELEASE_MANAGER.id]
+
+
+async def test_a_click_that_comes_before_the_place_of_its_card_is_on_record_waits_for_it(bot: Rig) -> None:
+    shown = await waiting(bot)
+    place(bot, "")
+    click = asyncio.create_task(bot.do(bot.slack.workspace.click, RELEASE_MANAGER, shown, "Approve"))
+    await asyncio.sleep(0.2)
+    place(bot, shown.ts)
+    assert (await click).acked
+    assert approvals(bot) == [RELEASE_MANAGER.id]
+
+
+async def test_while_the_place_of_the_card_stays_unknown_the_click_counts_for_nothing(bot: Rig) -> None:
+    shown = await waiting(bot)
+    place(bot, "")
+    assert (await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, shown, "Approve")).acked
+    assert "Click again in a few seconds." in await told(bot)
+    assert approvals(bot) == []
 
 
 # ---------------------------------------------------------------- forms in trouble
