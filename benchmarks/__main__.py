@@ -6,7 +6,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import ack, delivery, history, push, render
+from benchmarks import ack, audit_verify, delivery, history, push, render
 from benchmarks.table import Row
 
 ALL: dict[str, Callable[[], list[Row]]] = {
@@ -15,6 +15,7 @@ ALL: dict[str, Callable[[], list[Row]]] = {
     "ack": ack.rows,
     "render": render.rows,
     "history": history.rows,
+    "audit_verify": audit_verify.rows,
 }
 
 
