@@ -2,6 +2,7 @@
 
 import re
 import select
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ machine. The bot is the production program. Try:
   /deploy my-application 1.4.2 dev --dry-run
   /deploy status                          what runs where
   /audit history app:my-application       the record
+  /audit open                             the same in your browser, and what runs where
   as release-manager /deploy my-application 1.4.1 dev
                                           speak as developer, release-manager or auditor
   /promote my-application                 what runs in staging, to production: somebody else has to approve it
@@ -109,7 +111,7 @@ def interactive(home: Path) -> int:
     with console.status("Starting Slack, git, Jenkins, Kubernetes and the bot …"):
         sandbox = Sandbox(home).__enter__()
     try:
-        with sandbox.program() as program:
+        with sandbox.program(more=_served()) as program:
             console.print(Panel(WELCOME, title="Locktender", border_style="blue"))
             channel = Channel(console, sandbox)
             for line in _lines(console, channel):
@@ -123,6 +125,13 @@ def interactive(home: Path) -> int:
     finally:
         sandbox.__exit__(None, None, None)
     return 0
+
+
+def _served() -> dict[str, str]:
+    """Where the pages are: on a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return {"LOCKTENDER_PORT": str(port), "LOCKTENDER_PUBLIC_URL": f"http://127.0.0.1:{port}"}
 
 
 class Channel:
@@ -205,6 +214,8 @@ def _command(console: Console, sandbox: Sandbox, user: User, command: str, text:
         console.print(f"[red]Slack: {result.trouble}[/]")
         return
     console.print(_shown(_names(result.text, sandbox), f"only {user.real_name}, {result.seconds * 1000:.0f} ms"))
+    for link in re.findall(r"<(http://127\.0\.0\.1:\d+/open\?[^|>]+)\|", result.text):
+        console.print(Text(link), soft_wrap=True)  # outside of the panel, whose border would cut it in pieces
     if "Working out" in result.text:
         _await_private(console, sandbox, user, told + 1)
 

@@ -53,7 +53,13 @@ def _chunks(rows: tuple[Row, ...]) -> list[str]:
 
 def _told_rows(rows: tuple[Row, ...]) -> list[str]:
     """Rows for the text without blocks: without their details where all of them would not fit."""
-    full = [f"• {escape(row.text)}" + (f" ({escape(row.detail)})" if row.detail else "") for row in rows]
+    full = [_told_row(row) for row in rows]
     if sum(len(line) + 1 for line in full) < FALLBACK - 600:
         return full
     return [f"• {escape(row.text)}" for row in rows]
+
+
+def _told_row(row: Row) -> str:
+    detail = f" ({escape(row.detail)})" if row.detail else ""
+    where = f" {link(row.url, 'open')}" if row.url.startswith("http") else ""
+    return f"• {escape(row.text)}{detail}{where}"
