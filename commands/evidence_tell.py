@@ -192,16 +192,17 @@ def _rule(
     version = proposed.rules if proposed else requests[0].rules if requests else ""
     commit = (proposed.rules_commit if proposed else "") or (requests[0].rules_commit if requests else "")
     loaded = [row.seq for row, _ in pairs if row.action == "catalogue:load"]
-    if not (version or loaded):
+    opened = next((told for row, told in pairs if row.action == "change:open"), None)
+    shown = next((told for row, told in reversed(pairs) if row.action == "change:propose"), {})
+    if not (version or loaded or opened):
         return None
     named = next((_text(told.get("commit")) for row, told in reversed(pairs) if row.action == "catalogue:load"), "")
     rules = _object(attached.rules)
     approval = _mapping(rules.get("approval"))
-    opened = next((told for row, told in pairs if row.action == "change:open"), {})
     return Rule(
         version=version,
         commit=commit or named,
-        required=_number(opened.get("required")),
+        required=_number(shown.get("required")) or _number((opened or {}).get("required")),
         groups=_texts(approval.get("from")),
         deployers=_texts(rules.get("deployers")),
         accept=_text(approval.get("accept")),

@@ -122,7 +122,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may approve, by the rules in force. `required` is what was asked for when the change was opened."""
+    """Who may approve, by the rules in force. `required` is what they asked for when it was shown last."""
 
     version: str
     commit: str

@@ -155,6 +155,7 @@ class Visits:
                         "blast_radius": sorted(seen.effect.others),
                         "policy": seen.binding.policy,
                         "rules_commit": self._out.facts().in_force.commit,
+                        "required": mine.required,
                         "shown": sha256(mine.shown.encode()).hexdigest(),
                         "diff": sha256(mine.diff.encode()).hexdigest(),
                     },

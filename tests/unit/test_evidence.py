@@ -280,8 +280,11 @@ def test_an_approver_who_lost_the_role_took_nothing_with_them(moves: Moves) -> N
         moves.wait(31)
         moves.look_around()
         moves.visit()
-    (yes,) = taken(moves, mine).told.said
+    told = taken(moves, mine).told
+    (yes,) = told.said
     assert yes.was_taken_back
+    assert told.rule is not None
+    assert told.rule.required == 2, "what the rules ask for since they changed"
 
 
 def test_a_merge_by_hand_is_told_as_one(moves: Moves) -> None:
