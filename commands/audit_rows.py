@@ -14,6 +14,7 @@ _VERBS = {
     "deployment:request": "asked for it",
     "promotion:request": "asked for it",
     "rollback:request": "asked to roll back",
+    "deployment:on-behalf": "said for whom",
     "deployment:write": "began to write it to git",
     "deployment:commit": "put it into git",
     "deployment:build": "started the build",
@@ -42,10 +43,24 @@ _VERBS = {
     "hold:set": "holds automation off",
     "record:deployment": "reported a deployment",
 }
-_SHOWN = ("phase", "state", "version", "digest", "commit", "merge", "content", "head", "approvals", "job")
+_SHOWN = (
+    "on_behalf_of",
+    "deployer",
+    "phase",
+    "status",
+    "state",
+    "version",
+    "digest",
+    "commit",
+    "merge",
+    "content",
+    "head",
+    "approvals",
+    "job",
+)
 _SHORT = {"commit": 12, "merge": 12, "head": 12, "content": 16, "digest": 26}  # characters that tell two apart
-_SENTENCES = ("reason", "comment", "why", "what", "cause", "approvalNote")
-_LINKS = ("pull_request", "build_url", "buildUrl")
+_SENTENCES = ("reason", "comment", "why", "what", "cause", "approval_note")
+_LINKS = ("pull_request", "build_url")
 
 
 def listed_row(row: AuditRow | Recorded, now: datetime) -> Row:

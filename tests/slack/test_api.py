@@ -19,7 +19,8 @@ from bot.web.api_auth import Limits
 from bot.web.limits import Buckets
 from commands import tokens
 from commands.audit import history
-from commands.requests import History
+from commands.audit_show import show
+from commands.requests import History, Show
 from storage import gate
 from storage.canonical import leaf_hash
 from storage.database import Database, sqlite_url
@@ -391,6 +392,10 @@ async def test_the_person_it_is_for_is_recorded_and_gets_no_right(api: Api, who:
     (named,) = [one for one in audit_rows(api.store) if one.action == "deployment:on-behalf"]
     assert json.loads(named.details) == {"on_behalf_of": who, "person": "person:alice"}
     assert (await api.get(f"deployments/{row.id}", api.token("read", name="r"))).json()["onBehalfOf"] == who
+    story = show(api.store, api.knows, asker(), Show((row.id,)))
+    (told,) = [one for one in story.rows if "said for whom" in one.text]
+    assert "`api:prod`" in told.text
+    assert f"on_behalf_of `{who}`" in told.detail
 
 
 async def test_a_person_whom_nobody_could_tell_from_an_approver_is_refused_for_production_alone(api: Api) -> None:

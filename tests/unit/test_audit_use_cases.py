@@ -4,6 +4,7 @@ The history is in test_history, files in test_audit_files, numbers in test_dora,
 """
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,7 +17,9 @@ from commands.audit_show import show
 from commands.endings import Ending, end
 from commands.facts import CatalogueInForce, Facts
 from commands.reasons import ReasonCode
+from commands.records import DeploymentRecord, record_deployment
 from commands.requests import Answer, Export, ExportForm, History, Report, Show, Verify
+from commands.tokens import Bearer, Right, Scope
 from storage import claims, exports
 from storage.audit_index import catch_up
 from storage.models import Change, ChangeState
@@ -104,13 +107,23 @@ def test_a_change_tells_who_approved_which_content(store: Store) -> None:
 def test_what_a_pipeline_reported_of_its_commit_belongs_to_the_story(store: Store) -> None:
     mine = requested(store, facts())
     ended(store, mine)
-    with store.write() as uow:
-        told = {"commit": "abc1234" + "0" * 33, "approvalNote": "CAB-12", "status": "success"}
-        uow.audit(AuditEntry("record:deployment", "api:cd", details=told))
-        uow.audit(AuditEntry("record:deployment", "api:cd", details=told | {"commit": "d" * 40}))
+    pipeline = Bearer("1", "cd", (Scope(Right.RECORDS),))
+    for commit in ("abc1234" + "0" * 33, "d" * 40):
+        said = DeploymentRecord(
+            datetime(2026, 3, 1, 12, tzinfo=UTC),
+            "production",
+            commit,
+            "jenkins",
+            "SUCCESS",
+            approval_note="CAB-12",
+            build_url="https://ci.example/7/",
+        )
+        record_deployment(store, facts(), pipeline, said)
     reported = [row for row in show(store, facts(), asker(), Show((mine,))).rows if "reported a deployment" in row.text]
     assert len(reported) == 1
-    assert "CAB-12" in reported[0].detail
+    assert {"deployer `jenkins`", "status `SUCCESS`", "CAB-12"} <= set(reported[0].detail.split(" · "))
+    assert reported[0].url == "https://ci.example/7/"
+    assert "`api:cd`" in reported[0].text
 
 
 def test_a_story_that_is_too_long_keeps_its_beginning_and_its_end(store: Store) -> None:
