@@ -30,7 +30,8 @@ class Wanted:
 class Content:
     """What becomes of a tree. `changes` are whole files (None: taken away), empty when git says it already.
 
-    `image` is what the overlay says afterwards. `told` are sentences for people who decide on it.
+    `image` is what the overlay says afterwards. `told` are sentences for people who decide on it. `restored` is the
+    whole id of the commit whose overlay comes back.
     """
 
     overlay: str
@@ -38,6 +39,7 @@ class Content:
     image: ImageRef
     changes: Mapping[str, bytes | None]
     told: tuple[str, ...] = ()
+    restored: str = ""
 
 
 class Contents:
@@ -70,7 +72,7 @@ class Contents:
             why = f"`{overlay}` is also the overlay of {listed(others, joiner='and')}" if others else "it has moved"
             content = _with_image(tree, wanted.app, overlay, before, image)
             told = (f"Only the image is restored, because {why}.",)
-            return Content(content.overlay, before, content.image, content.changes, told)
+            return Content(content.overlay, before, content.image, content.changes, told, old.commit)
         folders, said = [overlay], ""
         changed = self._changed_bases(tree, old, overlay)
         names = listed(changed, joiner="and")
@@ -81,7 +83,7 @@ class Contents:
             stays = "stays" if len(changed) == 1 else "stay"
             said = f"{names} changed since that commit and {stays} as now; `--exact` restores that too."
         changes = {path: content for folder in folders for path, content in _restore(tree, old, folder)}
-        return Content(overlay, before, image, changes, (said,) if said else ())
+        return Content(overlay, before, image, changes, (said,) if said else (), old.commit)
 
     def _commit(self, prefix: str) -> str:
         """The full id. Refused when the branch has no such commit."""

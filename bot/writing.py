@@ -289,7 +289,11 @@ def trailers(rows: Sequence[Deployment], more: tuple[tuple[str, str], ...] = ())
     """What git keeps of a request: one Deployment-Id for each deployment that the commit is of."""
     first = rows[0]
     reason = (("Reason", first.reason),) if first.reason else ()
-    restores = tuple(("Restores", row.restores) for row in rows if row.restores)
+    restores = tuple(
+        ("Restores", row.restores or row.restore_commit or f"image {row.version}")
+        for row in rows
+        if row.kind == Kind.ROLLBACK
+    )
     return (
         *(("Deployment-Id", row.id) for row in rows),
         ("Requested-by", f"{first.requested_by} ({first.team_id})"),

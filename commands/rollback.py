@@ -33,6 +33,15 @@ class Goal:
     deployment_id: str = ""
 
 
+def goes_back_to(row: Deployment) -> str:
+    """What a rollback brings back, in words: a deployment, where one is on record; else a commit, or an image alone."""
+    if row.restores:
+        return f"what `{row.restores}` deployed"
+    if row.restore_commit:
+        return f"what commit `{row.restore_commit[:12]}` says"
+    return f"the image `{row.version}`"
+
+
 def rollback(store: Store, facts: Facts, asker: Asker, request: Rollback) -> Answer:
     """Accept the rollback as a deployment that names what it restores, or say why not."""
     details = {
@@ -142,6 +151,9 @@ def _goal(uow: UnitOfWork, facts: Facts, target: Target, to: str) -> Goal:
     if found is not None:
         return Goal(found.version, found.digest, found.commit_sha, found.id)
     if _COMMIT.fullmatch(to) and not to.isdigit():
+        ours = gate.last_at_commit(uow, name, where, to)
+        if ours is not None:
+            return Goal(ours.version, ours.digest, ours.commit_sha, ours.id)
         return Goal(to[:12], commit=to)  # which version that is, is read from git before anything is written
     if TAG.fullmatch(to) is None:
         raise Refused(

@@ -142,6 +142,19 @@ def debts(uow: UnitOfWork) -> list[Change]:
     return list(uow.session.scalars(query))
 
 
+def last_at_commit(uow: UnitOfWork, app: str, environment: str, prefix: str) -> Deployment | None:
+    """The newest deployment of this target whose commit begins so; None when there is none, or of several commits."""
+    table = cast("Any", Deployment)
+    query = (
+        select(Deployment)
+        .where(table.app == app, table.environment == environment)
+        .where(table.commit_sha >= prefix, table.commit_sha < f"{prefix}g")  # ids are hexadecimal
+        .order_by(table.requested_at.desc(), table.id)
+    )
+    found = uow.session.scalars(query).all()
+    return found[0] if found and len({one.commit_sha for one in found}) == 1 else None
+
+
 def last_healthy(uow: UnitOfWork, app: str, environment: str, *, limit: int = 50) -> list[Deployment]:
     """Deployments of this target that ended well, newest first."""
     table = cast("Any", Deployment)

@@ -8,6 +8,7 @@ from bot.gate.effects import Effect
 from bot.writing import trailers
 from commands.lock_words import cut
 from commands.ports import Comparison
+from commands.rollback import goes_back_to
 from storage.models import Change, Deployment, Kind
 
 _MOST = 65_000  # characters of a text: GitHub takes 65,536
@@ -88,8 +89,9 @@ def _restored(rows: Sequence[Deployment], contents: Mapping[str, Content]) -> li
     """What rollbacks go back to, and what is said of it."""
     lines: list[str] = []
     for row in rows:
-        if row.restores or row.restore_commit:
-            lines.append(f"**Restores:** `{row.restores or row.restore_commit}` for `{row.app}`")
+        if row.kind == Kind.ROLLBACK:
+            unknown = "" if row.restores else " (no deployment of it is on record as healthy)"
+            lines.append(f"**Restores:** for `{row.app}`, {goes_back_to(row)}{unknown}")
         lines += [f"- {_plain(said)}" for said in contents[row.app].told]
     return lines
 

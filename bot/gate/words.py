@@ -36,6 +36,7 @@ def fill(row: Deployment, seen: Seen) -> None:
     content = seen.contents[row.app]
     row.version = content.image.tag or content.image.digest
     row.digest, row.overlay = content.image.digest, content.overlay
+    row.restore_commit = content.restored or row.restore_commit  # a person may have typed its beginning
     before = content.before.tag or content.before.digest[:19]
     row.previous = before if before != row.version else ""
 

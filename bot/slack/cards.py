@@ -10,6 +10,7 @@ from bot.slack.text import cut, escape, foreign, link, middle, quoted
 from commands.behalf import asked
 from commands.ports import RolloutState
 from commands.reasons import ReasonCode
+from commands.rollback import goes_back_to
 from storage.models import Deployment, Kind
 from storage.phases import STAGE_ORDER, Phase, Stage
 
@@ -234,7 +235,7 @@ def _steps(deployment: Deployment, commit_link: CommitLink, ahead: str, review: 
 def _wish(deployment: Deployment) -> str:
     match deployment.kind:
         case Kind.ROLLBACK:
-            return f"Rollback{f' to what `{deployment.restores}` deployed' if deployment.restores else ''} requested"
+            return f"Rollback to {goes_back_to(deployment)} requested"
         case Kind.PROMOTE:
             return f"Promotion from {deployment.promoted_from} requested"
         case _:

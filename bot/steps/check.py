@@ -27,6 +27,7 @@ class Check(Step):
         with self.record(row, attempt) as (_, mine):
             mine.overlay, mine.base_sha = plan.content.overlay, plan.commit
             mine.version, mine.digest = plan.version, plan.content.image.digest
+            mine.restore_commit = plan.content.restored or mine.restore_commit  # a person may have typed its beginning
             before = plan.content.before.tag or plan.content.before.digest[:19]
             mine.previous = before if before != mine.version else ""
             mine.images = json.dumps(dict(plan.images))

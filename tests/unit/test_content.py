@@ -170,6 +170,8 @@ def test_exact_restores_the_base_too_and_says_so(repository: Repository) -> None
     content = repository.of(old, exact=True)
     assert repository.after(content) == START | {"README.md": "changed\n"}
     assert content.told == ("What it is built from is restored too: `apps/web/base`.",)
+    assert content.restored == old
+    assert repository.of(old[:9], exact=True).restored == old, "whole, where its beginning was typed"
 
 
 def test_exact_restores_a_base_that_is_gone_and_leaves_one_that_came_for_others(repository: Repository) -> None:

@@ -13,6 +13,7 @@ import pytest
 from bot.content import Content
 from bot.gate.effects import Effect, OnApp
 from bot.gate.texts import body, merge_message, title
+from bot.writing import trailers
 from commands.ports import Comparison, ImageRef, SourceCommit
 from storage.models import Change, Deployment, Kind
 from storage.phases import Phase
@@ -110,11 +111,25 @@ def test_an_image_without_a_digest_and_one_without_a_tag_are_said_so() -> None:
 
 
 def test_what_a_rollback_restores_is_said() -> None:
-    rolled = row(restores="d000000001", restore_commit="c" * 40)
+    rolled = row(kind=Kind.ROLLBACK, restores="d000000001", restore_commit="c" * 40)
     told = content("1.4.2", "1.4.1", "`apps/web/base` changed since that commit and stays as now.")
     shown = body(change(kind=Kind.ROLLBACK), [rolled], {"web": told}, effect("web"))
-    assert "**Restores:** `d000000001` for `web`" in shown
+    assert "**Restores:** for `web`, what `d000000001` deployed" in shown
     assert "changed since that commit and stays as now." in shown
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "trailer"),
+    [
+        ({"restore_commit": "c" * 40}, "what commit `cccccccccccc` says (no deployment of it is on record", "c" * 40),
+        ({"version": "1.3.9"}, "the image `1.3.9` (no deployment of it is on record as healthy)", "image 1.3.9"),
+    ],
+)
+def test_a_rollback_to_what_is_not_on_record_says_so(more: dict[str, str], said: str, trailer: str) -> None:
+    rolled = row(kind=Kind.ROLLBACK, **more)
+    assert said in body(change(kind=Kind.ROLLBACK), [rolled], {"web": content()}, effect("web"))
+    assert ("Restores", trailer) in trailers((rolled,))
+    assert "Restores" not in dict(trailers((row(),)))
 
 
 def test_the_commits_between_the_versions_are_listed_newest_first() -> None:

@@ -176,6 +176,39 @@ def test_a_commit_may_be_short_and_is_read_from_git_later(store: Store, prefix: 
     assert goal(store) == (prefix[:12], "", prefix)
 
 
+@pytest.mark.parametrize("length", [7, 12, 40])
+def test_a_commit_of_a_deployment_on_record_restores_that_deployment(store: Store, length: int) -> None:
+    before = happened(store, "web", "staging", "1.4.1", commit_sha="ab" * 20)
+    happened(store, "web", "staging", "1.4.2", commit_sha="cd" * 20)
+    happened(store, "web", "production", "1.4.0", commit_sha="ab" * 20)
+    ask(store, replace(BACK, to=("ab" * 20)[:length]))
+    assert goal(store) == ("1.4.1", before, "ab" * 20)
+
+
+def test_a_beginning_that_several_commits_share_is_left_to_git(store: Store) -> None:
+    happened(store, "web", "staging", "1.4.1", commit_sha="abcabca" + "1" * 33)
+    happened(store, "web", "staging", "1.4.2", commit_sha="abcabca" + "2" * 33)
+    ask(store, replace(BACK, to="abcabca"))
+    assert goal(store) == ("abcabca", "", "abcabca")
+
+
+def test_after_a_rollback_to_a_commit_what_it_took_away_does_not_come_again(store: Store) -> None:
+    happened(store, "web", "staging", "1.4.0")
+    before = happened(store, "web", "staging", "1.4.1", commit_sha="ab" * 20)
+    happened(store, "web", "staging", "1.4.2")
+    ask(store, replace(BACK, to="ab" * 20))
+    row = asked_for(store)
+    with store.write() as uow:
+        mine = uow.deployment(row.id)
+        assert mine is not None
+        mine.to(Phase.RUNNING)
+        mine.to(Phase.SUCCEEDED)
+        mine.commit_sha, mine.finished_at, mine.reason_code = "ef" * 20, uow.now, ReasonCode.LIVE
+    ask(store, facts=known(images={"web/staging": "1.4.1"}))
+    assert goal(store)[0] == "1.4.0"
+    assert before == row.restores
+
+
 def test_digits_alone_are_a_version(store: Store) -> None:
     ask(store, replace(BACK, to="20261120"))
     assert goal(store) == ("20261120", "", "")
