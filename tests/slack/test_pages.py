@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.web.limits import Buckets
 from bot.web.pages.doors import Doors, Shut
@@ -300,9 +301,12 @@ async def test_the_style_and_the_icon_are_served_to_everybody(pages: PagesRig) -
 async def test_a_defect_is_told_with_an_id_and_nothing_else(pages: PagesRig) -> None:
     await pages.sign_in()
     pages.facts = replace(pages.facts, snapshot="not a snapshot")  # type: ignore[arg-type]  # a defect of ours
-    answer = await pages.client.get("/")
+    with capture_logs() as logged:
+        answer = await pages.client.get("/")
     assert answer.status_code == 500
-    assert re.search(r"error id <code>[0-9a-f]{8}</code>", answer.text)
+    told = re.search(r"error id <code>([0-9a-f]{8})</code>", answer.text)
+    assert told is not None
+    assert [one["error_id"] for one in logged if one["event"] == "pages.defect"] == [told[1]]
     assert "Traceback" not in answer.text
 
 
