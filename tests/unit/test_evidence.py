@@ -215,6 +215,7 @@ def test_a_change_around_locktender_is_found_by_its_commit_with_its_pull_request
 def test_what_a_pipeline_said_of_the_same_commit_is_in_it(moves: Moves, length: int) -> None:
     mine = deployed(moves)
     reported(moves.town.store, moves, mine.commit_sha[:length], approval_note="approved in CHG-1042")
+    reported(moves.town.store, moves, mine.commit_sha[:12] + "0" * 28)
     reported(moves.town.store, moves, "d" * 40)
     (said,) = taken(moves, mine.id).told.reported
     assert (said.approval_note, said.deployer, said.by) == ("approved in CHG-1042", "jenkins", "api:cd")

@@ -127,6 +127,27 @@ def test_an_edited_row_is_named_and_an_edited_word_has_its_place(made: tuple[Tak
     assert "`predicate.told.said[0].by` is not what its rows say" in judge(json.dumps(whole), made[1]).summary
 
 
+@pytest.mark.parametrize("name", ["binding", "diff", "rules", "shown"])
+def test_an_edited_text_is_named(made: tuple[Taken, Trust, Path], name: str) -> None:
+    evidence, known, _ = made
+    other = replace(evidence.attached, **{name: getattr(evidence.attached, name) + " "})
+    text = Taken(evidence.name, evidence.head, evidence.rows, other).statement
+    assert f"`predicate.attached.{name}` is not what" in judge(text, known).summary
+
+
+@pytest.mark.parametrize(
+    "other", [{"origin": "locktender/elsewhere"}, {"keys": ()}, {"keys": ("nobody+00000000+AAAA",)}]
+)
+def test_another_record_or_key_than_the_checkpoints_is_found(
+    made: tuple[Taken, Trust, Path], other: dict[str, Any]
+) -> None:
+    """Written again by somebody who knows how: all words follow from the rows, but for what the checkpoint says."""
+    evidence, known, _ = made
+    text = Taken(evidence.name, replace(evidence.head, **other), evidence.rows, evidence.attached).statement
+    assert "than" in judge(text, known).summary
+    assert judge(text, known).state is State.TAMPERED
+
+
 def test_who_writes_it_anew_without_the_key_proves_nothing(made: tuple[Taken, Trust, Path], tmp_path: Path) -> None:
     """A forger who can do everything but sign: another approver, with hashes, proofs and a checkpoint that fit."""
     evidence, known, _ = made
