@@ -1,11 +1,11 @@
 """The first page: what runs where, what is on its way, what waits for whom, and what is held. Read, then shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, select
 
 from commands.catalogue import Catalogue
 from commands.deploy import SNAPSHOT_TRUSTED_FOR
@@ -16,7 +16,24 @@ from commands.shown import Shown
 from storage import gate, locks
 from storage.models import Change, ChangeState, Deployment, Kind, Lock
 from storage.phases import Phase
+from storage.prepared import Prepared
 from storage.unit_of_work import UnitOfWork
+
+_DEPLOYMENTS = cast("Any", Deployment).__table__.c
+_LATEST = (
+    select(_DEPLOYMENTS.id, _DEPLOYMENTS.version, _DEPLOYMENTS.phase, _DEPLOYMENTS.finished_at)
+    .where(
+        _DEPLOYMENTS.app == bindparam("app"),
+        _DEPLOYMENTS.environment == bindparam("environment"),
+        _DEPLOYMENTS.finished_at.is_not(None),
+        _DEPLOYMENTS.kind != Kind.PREVIEW,
+    )
+    .order_by(_DEPLOYMENTS.requested_at.desc())
+    .limit(1)
+)
+# Asked for every place: the index by target answers each at once, where one query for all would read every deployment.
+_ENDED = Prepared(_LATEST)
+_WRITTEN = Prepared(_LATEST.where(_DEPLOYMENTS.commit_sha != ""))
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,6 @@ def _in_order(known: Catalogue) -> tuple[str, ...]:
 def _rows(
     uow: UnitOfWork, facts: Facts, known: Catalogue, open_now: Sequence[Deployment], in_force: Sequence[Lock]
 ) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
-    written, ended = _last(uow, reached_git=True), _last(uow, reached_git=False)
     moving: dict[tuple[str, str], list[Deployment]] = {}
     for one in open_now:
         if one.kind != Kind.PREVIEW:
@@ -151,8 +167,7 @@ def _rows(
                 continue
             place = app.name, name
             said = facts.snapshot.images.get(place) if facts.snapshot else None
-            last = written.get(place)
-            newest = ended.get(place)
+            last, newest = _last(uow, _WRITTEN, place), _last(uow, _ENDED, place)
             same = last is not None and said is not None and last.version in {said.tag, said.digest}
             held = [str(one.kind) for one in in_force if scope_of(one).covers(*place)]
             held += ["freeze"] * bool(known.freezes(*place, uow.now))
@@ -172,31 +187,13 @@ def _rows(
     return tuple(rows)
 
 
-def _last(uow: UnitOfWork, *, reached_git: bool) -> Mapping[tuple[str, str], Ended]:
-    """The last deployment of each place to end; with `reached_git`, of those that changed anything."""
-    table = cast("Any", Deployment)
-    ended = (table.finished_at.is_not(None), table.kind != Kind.PREVIEW)
-    ended += (table.commit_sha != "",) if reached_git else ()
-    latest = (
-        select(table.app, table.environment, func.max(table.finished_at).label("at"))
-        .where(*ended)
-        .group_by(table.app, table.environment)
-        .subquery()
-    )
-    query = (
-        select(table.app, table.environment, table.id, table.version, table.phase, table.finished_at)
-        .join(
-            latest,
-            (latest.c.app == table.app)
-            & (latest.c.environment == table.environment)
-            & (latest.c.at == table.finished_at),
-        )
-        .where(*ended)
-    )
-    return {
-        (app, name): Ended(one, version, str(phase), at)
-        for app, name, one, version, phase, at in uow.session.execute(query)
-    }
+def _last(uow: UnitOfWork, query: Prepared, place: tuple[str, str]) -> Ended | None:
+    """What the query finds first of this place."""
+    found = uow.run(query, {"app": place[0], "environment": place[1]})
+    if not found:
+        return None
+    name, version, phase, at = found[0]
+    return Ended(name, version, str(phase), at)
 
 
 def _hold(one: Lock) -> Hold:
