@@ -337,7 +337,7 @@ def test_whatever_is_typed_the_record_tells_of_it(
     check_words(answer)
     told = [row.action for row in audit_rows(store)[before:]]
     if answer.reason is ReasonCode.ACCEPTED:
-        assert told[0] == "deployment:request"
+        assert told.count("deployment:request") == 1  # before it, the end of an example's before that gives way to it
         assert len(deployments(store)) == had + 1
     else:
         assert told == ["deployment:refuse"]
