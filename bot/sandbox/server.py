@@ -1,6 +1,7 @@
 """Runs stand-ins on loopback, in a thread of their own, and makes them misbehave on request."""
 
 import asyncio
+import contextlib
 import re
 import socket
 import threading
@@ -140,6 +141,43 @@ async def _drop(send: Send) -> None:
     await asyncio.sleep(0.01)  # until uvicorn has seen the loss, so that it does not answer for us
 
 
+class _Prompt(uvicorn.Server):
+    """uvicorn that stops when it is told to: its own loop looks ten times a second, and then waits for nobody."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def stop(self) -> None:
+        """Have it end; callable from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+                self._loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        """Let uvicorn tick once a second, for the date in its headers, until it is told to stop."""
+        self._loop = asyncio.get_running_loop()
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 10
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), 1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port, and wait only where a request is under way."""
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown()
+
+
 class Server:
     """An ASGI application on 127.0.0.1, on a port of the system's choice unless one is given, in its own thread.
 
@@ -156,7 +194,7 @@ class Server:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, ws="websockets-sansio"
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Prompt(config)
         self._thread = threading.Thread(target=self._run, name=f"stand-in-{self.port}", daemon=True)
 
     def _run(self) -> None:
@@ -180,6 +218,6 @@ class Server:
 
     def stop(self) -> None:
         """Stop serving and free the port."""
-        self._server.should_exit = True
+        self._server.stop()
         self._thread.join(timeout=5)
         self._socket.close()

@@ -150,6 +150,7 @@ def test_a_list_goes_as_one_pull_request_with_one_approval_and_a_line_each(world
     assert "| `checkout-api` | `1.4.0` | `1.4.3` |" in body
 
     world.approve(row)
+    world.until(lambda: all(Phase(world.row(one).phase).ended for one in rows))  # their one card says live when all are
     for one in rows:
         world.live(one)
     (merge,) = world.merges(row)
