@@ -6,7 +6,6 @@ import signal
 import sys
 from datetime import timedelta
 from importlib import metadata
-from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
@@ -35,11 +34,11 @@ from bot.integrations.health import HealthProbe
 from bot.integrations.infra_repo import GitInfraRepo
 from bot.integrations.jenkins.pipeline import JenkinsPipeline
 from bot.integrations.kustomize.render import KustomizeRenderer
-from bot.integrations.registry import Endpoint, RegistryClient
 from bot.links import commit_link
 from bot.metrics import StoreCollector
 from bot.outside import ExternalChanges
 from bot.recordkeeping import Recordkeeping
+from bot.registries import Registries
 from bot.schedule import Schedule
 from bot.serving import Server, StartError, listen
 from bot.settings import Settings
@@ -60,10 +59,9 @@ from bot.web.api_parts import Parts
 from bot.web.api_views import Places
 from bot.writing import Writing
 from commands.blocked import may_start, refresh_blocked
-from commands.catalogue import App, Catalogue
 from commands.debts import nag
 from commands.locks import expire
-from commands.ports import CommitAuthor, Registry
+from commands.ports import CommitAuthor
 from commands.reasons import Fault
 from storage import database, ledger_keys
 from storage.database import Database
@@ -117,10 +115,12 @@ class Program:
         )
         self.outbox = Outbox(OutboxRows(self.store, commit_link(settings)), self.slack)
         self.factbook = Factbook(self.store, self.infra, self.people, Snapshots(), host=self.host)
-        self._registries: dict[tuple[str, str], RegistryClient] = {}
+        self.registries = Registries(settings)
         renderer = KustomizeRenderer()
         self.record = Recordkeeping(self.store, self.infra, settings, signer, self.factbook.facts)
-        writing = Writing(self.infra, renderer, self.people, self._registry, self.factbook.head, self.record.trailer)
+        writing = Writing(
+            self.infra, renderer, self.people, self.registries.of, self.factbook.head, self.record.trailer
+        )
         effects = Effects(renderer)
         self.external = ExternalChanges(self.store, self.infra, effects, self.factbook.facts, host=self.host)
         self.gatekeeper: Gatekeeper | None = None
@@ -225,8 +225,7 @@ class Program:
             self.cluster.close()
         if self.host is not None:
             self.host.close()
-        for client in self._registries.values():
-            client.close()
+        self.registries.close()
         self.store.database.close()
 
     def troubles(self) -> list[str]:
@@ -368,20 +367,6 @@ class Program:
             }
         with self.store.write() as uow:
             uow.audit(AuditEntry(action, details={name: value for name, value in details.items() if value}))
-
-    def _registry(self, known: Catalogue, app: App) -> Registry | None:
-        """The client for an app's registry. Credentials go to REGISTRY_URL's host alone."""
-        host = known.registry(app)
-        if host is None:
-            return None
-        key = (host.host, host.url)
-        if key not in self._registries:
-            mine = self.settings.registry_url
-            trusted = bool(mine) and urlsplit(mine).netloc == urlsplit(host.url).netloc
-            user = self.settings.registry_user if trusted else ""
-            password = self.settings.registry_password.get_secret_value() if trusted else ""
-            self._registries[key] = RegistryClient({host.host: Endpoint(host.url, user, password)})
-        return self._registries[key]
 
 
 async def run(settings: Settings, *, reached: Reached = nothing) -> None:
