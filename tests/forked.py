@@ -2,7 +2,7 @@
 processor instead of seconds, most of which are imports.
 
 The program itself is the same, from the reading of its environment and words on. That `python -m bot.cli serve` starts
-too is for `tests/e2e/test_start.py` and `test_canary.py` to show.
+too is for `tests/e2e/test_start.py` to show.
 """
 
 import multiprocessing

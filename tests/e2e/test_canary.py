@@ -18,6 +18,7 @@ import pytest
 
 from bot.sandbox.slack_model import AUDITOR, DEPLOYMENTS, DEVELOPER
 from bot.sandbox.world import FAST, GIT_TOKEN, Sandbox
+from tests.forked import forked_program
 
 BOT_TOKEN = "xoxb-canary-bot-4711"
 APP_TOKEN = "xapp-canary-app-4712"
@@ -63,7 +64,7 @@ def test_a_deployment_leaves_no_secret_anywhere_and_the_http_side_tells_of_it(tm
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         more = {"SLACK_SIGNING_SECRET": SIGNING_SECRET, "LOCKTENDER_PORT": str(port), "LOCKTENDER_LOG_LEVEL": "debug"}
-        with sandbox.program(more=more) as program, httpx.Client(base_url=url, trust_env=False) as probe:
+        with forked_program(sandbox, more) as program, httpx.Client(base_url=url, trust_env=False) as probe:
 
             def ready() -> bool:
                 try:
