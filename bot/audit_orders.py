@@ -74,9 +74,9 @@ class Orders:
             sqlite3.Error,
             psycopg.Error,
         ) as error:
-            self._failed(job, type(error).__name__, AGAIN * 2**job.attempts)
+            self._failed(job, error, AGAIN * 2**job.attempts)
         except (Fault, NoProofError) as error:
-            self._failed(job, type(error).__name__, None)
+            self._failed(job, error, None)
         else:
             exports.handed_over(self._store, job.id)
         return True
@@ -142,19 +142,36 @@ class Orders:
             body = {"text": " ".join(part for part in dict.fromkeys(parts) if part)}
             uow.send(Note(f"verified:{job.id}", Target.CHANNEL, body, channel=job.user_id))
 
-    def _failed(self, job: ExportJob, error: str, again: timedelta | None) -> None:
+    def _failed(self, job: ExportJob, error: Exception, again: timedelta | None) -> None:
         again = again if job.attempts + 1 < MOST_ATTEMPTS else None
-        log.warning("exports.failed", export=job.id, error=error, given_up=again is None)
-        exports.failed(self._store, job.id, error, again)
+        name = type(error).__name__
+        log.warning("exports.failed", export=job.id, error=name, given_up=again is None)
+        exports.failed(self._store, job.id, name, again)
         if again is None:
             with self._store.write() as uow:
                 entry = AuditEntry(
                     "audit:export-fail",
                     team_id=job.team_id,
                     reason_code=ReasonCode.INTERNAL,
-                    details={"for": job.user_id, "form": job.form, "error": error},
+                    details={"for": job.user_id, "form": job.form, "error": name},
                 )
                 uow.audit(entry)
+                body = {"text": _given_up(job, error)}
+                uow.send(Note(f"not-handed-over:{job.id}", Target.CHANNEL, body, channel=job.user_id))
+
+
+def _given_up(job: ExportJob, error: Exception) -> str:
+    asked = "evidence" if job.form == EVIDENCE else f"the record as {job.form}"
+    if job.form in {VERIFY, CHART}:
+        asked = {VERIFY: "the record to be verified", CHART: "a picture of the report"}[job.form]
+    if isinstance(error, Fault):
+        return f"❌ You asked for {asked}, and it cannot be had: {escape(error.what)} {escape(error.next_step)}"
+    said = error.response.get("error", "") if isinstance(error, SlackApiError) else ""
+    why = f"Slack says `{escape(str(said))}`" if said else f"{type(error).__name__}, see the log line `exports.failed`"
+    return (
+        f"❌ You asked for {asked}; that failed {MOST_ATTEMPTS} times and was given up ({why}). Ask again, or have it "
+        "made with `locktender audit` where Locktender runs."
+    )
 
 
 def _anchored(verdict: Verdict) -> str:

@@ -214,6 +214,9 @@ def test_what_cannot_be_handed_over_is_tried_again_later_and_given_up_in_the_end
             uow.session.execute(text("UPDATE exports SET not_before = requested_at"))
     assert not orders.once()
     assert [row.action for row in audit_rows(store)] == ["audit:export", "audit:export-fail"]
+    (note,) = messages(store)
+    assert note.channel == APPROVER, "whoever asked hears of it"
+    assert "failed 5 times" in note.body
 
 
 def test_an_order_whose_maker_died_is_made_again_when_its_lease_ends(store: Store, tmp_path: Path) -> None:
