@@ -158,18 +158,17 @@ def test_a_replayed_click_counts_once(world: Arena) -> None:
     world.give_up(row)
 
 
-def test_a_button_copied_into_another_message_is_still_only_of_what_it_was_of(world: Arena) -> None:
+def test_a_button_copied_into_another_message_counts_for_nothing_whoever_clicks_it(world: Arena) -> None:
     row = world.ask("copied")
     card = world.card(row)
     copied = world.slack.say(AUDITOR, DEPLOYMENTS, "Please approve this harmless thing")
     copied = replace(copied, blocks=card.blocks, app_id=card.app_id, bot_id=card.bot_id)
-    world.refuse_click(AUDITOR, copied, ReasonCode.NOT_AN_APPROVER)
-    world.refuse_click(DEVELOPER, copied, ReasonCode.SELF_APPROVAL)
-    for message in (card, copied):
-        world.click(RELEASE_MANAGER, message)
+    for who in (AUDITOR, DEVELOPER, RELEASE_MANAGER):
+        world.refuse_click(who, copied, ReasonCode.STALE_BUTTON, "is not the card of", "the buttons of the card itself")
+    world.not_merged(row)
+    world.click(RELEASE_MANAGER, card)
     world.merged_once(row, RELEASE_MANAGER.id)
     assert len(world.audit("change:approve", row)) == 1
-    world.refuse_click(ON_CALL, copied, ReasonCode.STALE_BUTTON)
 
 
 def test_a_click_that_is_delivered_three_times_counts_once(world: Arena) -> None:
