@@ -31,7 +31,7 @@ def test_killed_at_every_point_in_turn_it_still_ends_like_an_uninterrupted_run(l
 
 
 AFTER_EFFECTS = {Point.PUSHED, Point.BUILD_TRIGGERED, Point.BUILD_STORED, Point.ROLLOUT_DONE}
-"""Where a single death costs most when it goes wrong: in the default suite; `make test-crash` has the others."""
+"""Where a single death costs most when it goes wrong: for `make test-slow`; `make test-crash` has the others."""
 
 
 @pytest.mark.slow

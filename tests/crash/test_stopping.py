@@ -65,7 +65,7 @@ HOLDS = (
 
 
 ALWAYS = {Stage.WRITE, Stage.ROLLOUT}
-"""In the default suite; `make test-crash` has the others too."""
+"""For `make test-slow`; `make test-crash` has the others too."""
 
 
 @pytest.mark.parametrize(
