@@ -137,9 +137,11 @@ async def test_a_connection_closed_by_slack_is_replaced(slack: SlackServer, conn
 
 
 async def test_a_connection_that_is_up_and_silent_is_replaced(slack: SlackServer, connection: SocketConnection) -> None:
-    slack.go_silent()
-    await until(lambda: connection.state().reconnects == 1)
-    assert connection.state().reason == "the connection stopped answering pings"
+    with capture_logs() as logged:
+        slack.go_silent()
+        await until(lambda: connection.state().reconnects == 1)
+    lost = [line["reason"] for line in logged if line["event"] == "slack_socket_lost"]
+    assert lost[0] == "the connection stopped answering pings"
     assert await answered_again(slack, connection) < 1
 
 

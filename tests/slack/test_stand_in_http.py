@@ -98,7 +98,7 @@ def app() -> App:
 
 @pytest.fixture
 def slack(app: App) -> Iterator[SlackServer]:
-    timing = Timing(ack=0.3, event_retries=(0.0, 0.05, 0.1), response_url=0.6)
+    timing = Timing(ack=0.3, event_retries=(0.0, 0.05, 0.1))
     with SlackServer(timing=timing, rates=UNLIMITED) as server, Server(app.asgi) as there:
         server.use_http(f"{there.url}/slack/events")
         yield server
@@ -229,10 +229,12 @@ def test_a_response_url_answers_five_times(slack: SlackServer) -> None:
     assert [one.text for one in slack.workspace.ephemerals(DEVELOPER)] == [f"step {n}" for n in range(5)]
 
 
-def test_a_response_url_expires(slack: SlackServer) -> None:
-    url = slack.workspace.command(DEVELOPER, "/deploy").response_url
-    time.sleep(0.65)
-    assert httpx.post(url, json={"text": "late"}).json()["error"] == "expired_url"
+def test_a_response_url_expires(app: App) -> None:
+    with SlackServer(timing=Timing(response_url=0.05), rates=UNLIMITED) as slack, Server(app.asgi) as there:
+        slack.use_http(f"{there.url}/slack/events")
+        url = slack.workspace.command(DEVELOPER, "/deploy").response_url
+        time.sleep(0.1)
+        assert httpx.post(url, json={"text": "late"}).json()["error"] == "expired_url"
 
 
 def test_a_response_url_can_speak_in_the_channel(slack: SlackServer) -> None:
