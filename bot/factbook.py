@@ -16,8 +16,9 @@ import structlog
 from commands.catalogue import Catalogue
 from commands.catalogue_faults import Faults
 from commands.catalogue_reader import read
+from commands.code_host import CodeHost
 from commands.facts import CatalogueInForce, Facts
-from commands.ports import CodeHost, ImageSnapshot, InfraRepo, People, Tree
+from commands.ports import ImageSnapshot, InfraRepo, People, Tree
 from commands.reasons import Fault, ReasonCode, Refused
 from storage.models import CatalogueVersion, Target
 from storage.unit_of_work import BOT, AuditEntry, Note, Store

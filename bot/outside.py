@@ -9,8 +9,9 @@ from bot import provenance
 from bot.gate.effects import Effects
 from bot.provenance import Provenance
 from commands.catalogue import Catalogue
+from commands.code_host import CodeHost
 from commands.facts import Facts
-from commands.ports import CodeHost, InfraRepo, LoggedCommit
+from commands.ports import InfraRepo, LoggedCommit
 from commands.reasons import Refused
 from storage import marks
 from storage.models import Target

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from commands.ports import CodeHost, PullState, Review, Verdict
+from commands.code_host import CodeHost, PullState, Review, Verdict
 from commands.reasons import Fault
 
 _DECISIVE = {Verdict.APPROVED, Verdict.CHANGES_REQUESTED, Verdict.DISMISSED}

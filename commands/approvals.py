@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from commands import behalf, people
 from commands.catalogue import Catalogue, Group
+from commands.code_host import PullCommit
 from commands.facts import Facts
 from commands.people import Human, Same
-from commands.ports import PullCommit
 from commands.reasons import ReasonCode, Refused
 from commands.requests import listed, mention
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from commands.ports import PullCommit
+from commands.code_host import PullCommit
 from storage.canonical import canonical
 
 

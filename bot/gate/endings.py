@@ -6,8 +6,8 @@ from bot.gate.outside import Outside, record
 from commands import policy
 from commands.change_rows import change_entry
 from commands.closing import close
+from commands.code_host import PullRequest, PullState, StatusState
 from commands.endings import Ending
-from commands.ports import PullRequest, PullState, StatusState
 from commands.reasons import ReasonCode
 from storage import models
 from storage.models import Change, ChangeState

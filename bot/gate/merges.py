@@ -13,9 +13,9 @@ from commands import approve, policy
 from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
 from commands.change_rows import change_entry
+from commands.code_host import MergeRequest, PullRequest, PullState
 from commands.facts import Facts
 from commands.policy import Target as Place
-from commands.ports import MergeRequest, PullRequest, PullState
 from commands.reasons import ReasonCode, Refused, Retry
 from commands.requests import mention
 from storage import gate

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from bot.gate.proposals import Proposals
+from commands.code_host import CodeHost
 from commands.facts import Facts
-from commands.ports import CodeHost, InfraRepo
+from commands.ports import InfraRepo
 from storage import gate
 from storage.models import Change
 from storage.phases import Phase

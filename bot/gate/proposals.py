@@ -11,17 +11,8 @@ from bot.integrations.overlaid import Overlaid
 from bot.writing import Writing, trailers
 from commands.binding import Binding, Part
 from commands.catalogue import App, Catalogue, Environment
-from commands.ports import (
-    CodeHost,
-    CommitRequest,
-    Comparison,
-    ImageRef,
-    InfraRepo,
-    PullCommit,
-    PullRequest,
-    PullRequestDraft,
-    Tree,
-)
+from commands.code_host import CodeHost, Comparison, PullCommit, PullRequest, PullRequestDraft
+from commands.ports import CommitRequest, ImageRef, InfraRepo, Tree
 from commands.reasons import Fault, ReasonCode, Refused, Retry
 from storage.models import Change, Deployment
 

@@ -9,9 +9,9 @@ from commands.approve import APPROVED
 from commands.catalogue import Accept, Catalogue
 from commands.change_rows import change_entry
 from commands.closing import close
+from commands.code_host import Review, Verdict
 from commands.endings import Ending
 from commands.facts import Facts
-from commands.ports import Review, Verdict
 from commands.reasons import ReasonCode, Refused
 from storage import gate, models
 from storage.models import Approval, Change, ChangeState

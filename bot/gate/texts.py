@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from bot.content import Content
 from bot.gate.effects import Effect
 from bot.writing import trailers
+from commands.code_host import Comparison
 from commands.lock_words import cut
-from commands.ports import Comparison
 from commands.rollback import goes_back_to
 from storage.models import Change, Deployment, Kind
 

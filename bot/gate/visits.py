@@ -20,9 +20,9 @@ from commands.binding import Binding, moved
 from commands.catalogue import Catalogue
 from commands.change_rows import change_entry
 from commands.closing import close
+from commands.code_host import Mergeability, MergeVerdict, PullRequest, PullState, StatusState
 from commands.endings import Ending
 from commands.policy import Target
-from commands.ports import Mergeability, MergeVerdict, PullRequest, PullState, StatusState
 from commands.reasons import Fault, ReasonCode, Refused, Retry, Unknown
 from commands.requests import Asker
 from storage import gate, models

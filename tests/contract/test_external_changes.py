@@ -18,8 +18,9 @@ from bot.outside import MARK, ExternalChanges
 from bot.sandbox.server import Fault, Misbehaviour
 from commands.catalogue import Catalogue
 from commands.catalogue_reader import read
+from commands.code_host import CodeHost, PullRequestDraft, PullState
 from commands.facts import CatalogueInForce, Facts
-from commands.ports import CodeHost, CommitAuthor, PullRequestDraft, PullState
+from commands.ports import CommitAuthor
 from storage import marks
 from storage.database import Database, sqlite_url
 from storage.models import AuditRow, Deployment

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bot.integrations.github import AppKey, GitHubHost
 from bot.sandbox.github import App
 from bot.sandbox.server import Fault, Misbehaviour
-from commands.ports import MergeRequest, PullRequestDraft, PullState, StatusState, Verdict
+from commands.code_host import MergeRequest, PullRequestDraft, PullState, StatusState, Verdict
 from commands.reasons import ReasonCode
 from tests.contract.github_rig import REPOSITORY, TOKEN, GitHubRig, refusal, retry
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from bot.integrations.github import GitHubHost, Token
-from commands.ports import MergeRequest, PullRequestDraft, PullState, StatusState
+from commands.code_host import MergeRequest, PullRequestDraft, PullState, StatusState
 from commands.reasons import Fault, ReasonCode, Refused, Retry
 from tests.contract.github_rig import (
     HEAD,

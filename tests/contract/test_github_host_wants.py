@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from bot.integrations.github.codeowners import owned
 from bot.sandbox.github import Role, Rules
 from bot.sandbox.github_model import RuleSource
-from commands.ports import Mergeability, MergeRequest, MergeVerdict, PullRequestDraft, StatusState
+from commands.code_host import Mergeability, MergeRequest, MergeVerdict, PullRequestDraft, StatusState
 from commands.reasons import ReasonCode
 from tests.contract.github_rig import GitHubRig, odd_github, pull, refusal, retry, said
 

@@ -1,4 +1,4 @@
-"""A code host in memory that holds to `ports.CodeHost` on the same remote, and what people do on its pages.
+"""A code host in memory that holds to `code_host.CodeHost` on the same remote, and what people do on its pages.
 
 Not kinder than GitHub: whether a pull request can be merged is unknown at the first look after anything moved; a merge
 wants the pinned head, conflicts, required checks and code owners stop it; nobody reviews their own pull request; a
@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from commands.ports import (
-    CommitAuthor,
+from commands.code_host import (
     Comparison,
     Mergeability,
     MergeRequest,
@@ -24,6 +23,7 @@ from commands.ports import (
     StatusState,
     Verdict,
 )
+from commands.ports import CommitAuthor
 from commands.reasons import ReasonCode, Refused, Retry
 from tests.unit.gate_git import MAIN, Remote
 
@@ -68,7 +68,7 @@ class MergeSeen:
 
 
 class PullRequests:
-    """Implements `ports.CodeHost`. `merged` is told of every merge at its instant."""
+    """Implements `code_host.CodeHost`. `merged` is told of every merge at its instant."""
 
     def __init__(self, remote: Remote, clock: Callable[[], datetime], merged: Callable[[MergeSeen], None]) -> None:
         self.remote = remote

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from commands import requests
-from commands.ports import PullState, Verdict
+from commands.code_host import PullState, Verdict
 from commands.requests import Answer
 from storage.models import Change, ChangeState, Deployment, Lock
 from storage.phases import Phase

@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 
 from bot.steps.base import Point
 from commands.catalogue import Catalogue
-from commands.ports import Verdict
+from commands.code_host import Verdict
 from commands.reasons import ReasonCode
 from commands.requests import Answer
 from storage.models import AuditRow, Change, ChangeState, Deployment, Kind, Lock, LockKind

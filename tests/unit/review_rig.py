@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import select
 
 from commands.binding import Binding, Part
+from commands.code_host import PullCommit
 from commands.deploy import deploy
 from commands.facts import Facts
-from commands.ports import ImageRef, ImageSnapshot, PullCommit
+from commands.ports import ImageRef, ImageSnapshot
 from commands.promote import promote
 from commands.reasons import ReasonCode
 from commands.requests import Deploy, Promote

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from commands.approvals import Reviewed, Voice, counted, may_approve
+from commands.code_host import PullCommit
 from commands.facts import Facts
-from commands.ports import PullCommit
 from commands.reasons import ReasonCode, Refused
 from tests.desk_rig import MINIMAL, facts
 from tests.unit.test_people import PEOPLE

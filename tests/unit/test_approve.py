@@ -12,8 +12,8 @@ from datetime import timedelta
 import pytest
 
 from commands.approve import approve, reject, review, voices
+from commands.code_host import PullCommit
 from commands.facts import Facts
-from commands.ports import PullCommit
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Approve, Reject, Review
 from storage import gate

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from commands.binding import Binding, Part, moved
-from commands.ports import PullCommit
+from commands.code_host import PullCommit
 
 WEB = Part("web", "1.4.2", f"sha256:{'1' * 64}", "apps/web/overlays/production", "base-web", "manifests-web")
 API = Part("api", "2.0.0", f"sha256:{'2' * 64}", "apps/api/overlays/production", "base-api", "manifests-api")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from commands.ports import Verdict
+from commands.code_host import Verdict
 from tests.unit.gate_fate import Blow
 from tests.unit.gate_host import Check
 from tests.unit.gate_infra import ANN, ANN_AGAIN, APPS, LOGINS, PAT, RHEA, ROB, STRANGER, VERSIONS

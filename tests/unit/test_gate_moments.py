@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.ports import Verdict
+from commands.code_host import Verdict
 from storage.models import Change, ChangeState, Deployment
 from storage.phases import Phase
 from tests.unit.gate_fate import Blow

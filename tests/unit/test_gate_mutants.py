@@ -21,7 +21,7 @@ from bot.steps.base import Step
 from commands import approvals, approve, people, policy
 from commands.binding import Binding
 from commands.catalogue import Catalogue
-from commands.ports import MergeRequest, PullRequest
+from commands.code_host import MergeRequest, PullRequest
 from storage import claims, gate
 from storage.models import Change
 from storage.unit_of_work import Store

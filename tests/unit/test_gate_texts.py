@@ -14,7 +14,8 @@ from bot.content import Content
 from bot.gate.effects import Effect, OnApp
 from bot.gate.texts import body, merge_message, title
 from bot.writing import trailers
-from commands.ports import Comparison, ImageRef, SourceCommit
+from commands.code_host import Comparison, SourceCommit
+from commands.ports import ImageRef
 from storage.models import Change, Deployment, Kind
 from storage.phases import Phase
 

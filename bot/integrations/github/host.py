@@ -21,7 +21,7 @@ from bot.integrations.github.standing import Standing
 from bot.integrations.github.teams import Teams
 from bot.integrations.github.wants import OURS
 from bot.integrations.github.wire import Wire
-from commands.ports import (
+from commands.code_host import (
     Comparison,
     Mergeability,
     MergeRequest,
@@ -45,7 +45,7 @@ _KEY = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 
 
 class GitHubHost:
-    """`ports.CodeHost` on GitHub or a GitHub server. Safe to call from many threads.
+    """`code_host.CodeHost` on GitHub or a GitHub server. Safe to call from many threads.
 
     `repository` is `owner/name`, `branch` the one that pull requests go into, `api_url` as in GITHUB_API_URL.
     `timeout` is seconds without a byte on any one answer (connecting has 3 seconds). `clock` gives epoch seconds.
@@ -88,7 +88,7 @@ class GitHubHost:
         return Standing(self._wire, self._credentials, self._repository, self._branch)
 
     def ensure_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """See `ports.CodeHost`. One that was closed or merged is returned as it is, never opened again."""
+        """See `code_host.CodeHost`. One that was closed or merged is returned as it is, never opened again."""
         wanted = {"title": texts.line(draft.title, texts.LONGEST_TITLE), "body": texts.body(draft.body)}
         found = self._from_branch(draft.branch)
         if found is None:
@@ -105,18 +105,18 @@ class GitHubHost:
         return self._told(found) if found.state == "open" else self.pull_request(found.number)
 
     def pull_request(self, number: int) -> PullRequest:
-        """See `ports.CodeHost`."""
+        """See `code_host.CodeHost`."""
         return self._told(self._pull(number))
 
     def pulls_of(self, sha: str) -> tuple[PullRequest, ...]:
-        """See `ports.CodeHost`. A pull request from a fork counts; the newest commits may not be known for a moment."""
+        """See `code_host.CodeHost`. A pull request from a fork counts; the newest commits may not be known for a moment."""
         path = f"{self._path}/commits/{_checked(sha)}/pulls"
         found = sorted(one.number for one in self._wire.items(Pull, path, need=_READ) if one.base.ref == self._branch)
         # One by one: lists leave out who merged it.
         return tuple(self.pull_request(number) for number in found[:_MOST_PULLS])
 
     def ensure_status(self, sha: str, state: StatusState, description: str, url: str = "") -> None:
-        """See `ports.CodeHost`. The description is cut at 140 characters."""
+        """See `code_host.CodeHost`. The description is cut at 140 characters."""
         wanted = LatestStatus(
             context=OURS,
             state=str(state),
@@ -131,13 +131,13 @@ class GitHubHost:
         self._wire.send(LatestStatus, "POST", f"{self._path}/statuses/{sha}", body, need=_STATUSES)
 
     def reviews(self, number: int) -> tuple[Review, ...]:
-        """See `ports.CodeHost`. Reviews that are not submitted yet are nobody's verdict."""
+        """See `code_host.CodeHost`. Reviews that are not submitted yet are nobody's verdict."""
         path = f"{self._pull_path(number)}/reviews"
         found = [_review(one) for one in self._wire.items(PullReview, path, need=_READ)]
         return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.at, one.id)))
 
     def commits(self, number: int) -> tuple[PullCommit, ...]:
-        """See `ports.CodeHost`. Refused (HOST_REFUSED) at 250: GitHub lists no more, and who wrote the rest matters.
+        """See `code_host.CodeHost`. Refused (HOST_REFUSED) at 250: GitHub lists no more, and who wrote the rest matters.
 
         Co-authors that a commit's message names count as its authors.
         """
@@ -152,11 +152,11 @@ class GitHubHost:
         return found
 
     def mergeability(self, number: int) -> Mergeability:
-        """See `ports.CodeHost`."""
+        """See `code_host.CodeHost`."""
         return self._inspector.look(self._pull(number))
 
     def ensure_merged(self, request: MergeRequest) -> PullRequest:
-        """See `ports.CodeHost`. One that was merged at another head is returned too: its `head_sha` tells."""
+        """See `code_host.CodeHost`. One that was merged at another head is returned too: its `head_sha` tells."""
         _checked(request.head_sha)
         pull = self._pull(request.number)
         if not _is_merged(pull):
@@ -185,14 +185,14 @@ class GitHubHost:
         return pull if _is_merged(pull) and pull.merge_commit_sha else merging.as_merged(before, answer)
 
     def ensure_closed(self, number: int, comment: str) -> None:
-        """See `ports.CodeHost`. The comment comes first, so that whoever hears of the end can read why."""
+        """See `code_host.CodeHost`. The comment comes first, so that whoever hears of the end can read why."""
         if self._pull(number).state != "open":
             return
         self.ensure_comment(number, "closed", comment)
         self._wire.send(Pull, "PATCH", self._pull_path(number), {"state": "closed"}, need=_WRITE)
 
     def ensure_comment(self, number: int, key: str, text: str) -> None:
-        """See `ports.CodeHost`. The key is letters, digits and `._:/-`, 100 at most.
+        """See `code_host.CodeHost`. The key is letters, digits and `._:/-`, 100 at most.
 
         The marker counts at the beginning of a comment only: a quotation of one is not it.
         """
@@ -209,11 +209,11 @@ class GitHubHost:
             self._wire.send(Comment, "PATCH", path, {"body": body}, need=_WRITE)
 
     def team_members(self, team: str) -> frozenset[str] | None:
-        """See `ports.CodeHost`."""
+        """See `code_host.CodeHost`."""
         return self._teams.members(team)
 
     def compare(self, source: str, before: str, after: str) -> Comparison | None:
-        """See `ports.CodeHost`. At most 250 commits, oldest first."""
+        """See `code_host.CodeHost`. At most 250 commits, oldest first."""
         return self._sources.compare(source, before, after)
 
     def _pull_path(self, number: int) -> str:

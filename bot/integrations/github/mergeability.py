@@ -31,7 +31,7 @@ from bot.integrations.github.codeowners import PLACES, owned
 from bot.integrations.github.names import Repository, quoted
 from bot.integrations.github.wants import Check, Facts, Outcome, Rules, Unreviewed
 from bot.integrations.github.wire import Wire
-from commands.ports import Mergeability, Review, Verdict
+from commands.code_host import Mergeability, Review, Verdict
 from commands.reasons import Refused
 
 T = TypeVar("T", bound=Answer)

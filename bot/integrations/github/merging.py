@@ -5,7 +5,7 @@ from enum import StrEnum
 from bot.integrations.github.answers import Merged, Pull
 from bot.integrations.github.faults import AnsweredError
 from bot.integrations.github.wire import Wire
-from commands.ports import Mergeability, MergeRequest, MergeVerdict
+from commands.code_host import Mergeability, MergeRequest, MergeVerdict
 from commands.reasons import Fault, ReasonCode, Refused, Retry
 
 PENDING_FOR = 3.0

@@ -8,7 +8,7 @@ from bot.integrations.github.answers import Commit, Compared, Reference
 from bot.integrations.github.faults import AnsweredError
 from bot.integrations.github.names import Repository
 from bot.integrations.github.wire import Wire
-from commands.ports import Comparison, SourceCommit
+from commands.code_host import Comparison, SourceCommit
 from commands.reasons import Refused
 
 MOST_COMMITS = 250

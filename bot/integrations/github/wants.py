@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from bot.integrations.github.answers import Branch, CheckRun, Protection, Pull, Rule, Status, UpdateRule
 from bot.integrations.github.codeowners import Owned
-from commands.ports import Mergeability, MergeVerdict
+from commands.code_host import Mergeability, MergeVerdict
 
 OURS = "locktender/approval"
 """The commit status that we set: what waits for it waits for us."""
