@@ -109,7 +109,7 @@ class GitHubHost:
         return self._told(self._pull(number))
 
     def pulls_of(self, sha: str) -> tuple[PullRequest, ...]:
-        """See `code_host.CodeHost`. A pull request from a fork counts; the newest commits may not be known for a moment."""
+        """See `code_host.CodeHost`. A pull request from a fork counts; the newest commits come a moment late."""
         path = f"{self._path}/commits/{_checked(sha)}/pulls"
         found = sorted(one.number for one in self._wire.items(Pull, path, need=_READ) if one.base.ref == self._branch)
         # One by one: lists leave out who merged it.
@@ -137,7 +137,7 @@ class GitHubHost:
         return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.at, one.id)))
 
     def commits(self, number: int) -> tuple[PullCommit, ...]:
-        """See `code_host.CodeHost`. Refused (HOST_REFUSED) at 250: GitHub lists no more, and who wrote the rest matters.
+        """See `code_host.CodeHost`. Refused (HOST_REFUSED) at 250: GitHub lists no more, and who wrote the rest counts.
 
         Co-authors that a commit's message names count as its authors.
         """
