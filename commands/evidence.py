@@ -13,10 +13,11 @@ from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Evidence, Source
 from storage import exports, proofs
 from storage.audit_index import BATCH, Recorded, catch_up
+from storage.audit_text import AuditRecord
 from storage.merkle import inclusion_proof
 from storage.models import AuditRow
 from storage.signing import PublicKey
-from storage.unit_of_work import AuditEntry, AuditRecord, Store, UnitOfWork
+from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 EVIDENCE = "evidence"
 """An order for it."""

@@ -12,13 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from storage import ledger
-from storage.canonical import canonical, leaf_hash, storable
+from storage.audit_text import AuditRecord, audit_text, kept, kept_details
+from storage.canonical import leaf_hash, storable
 from storage.database import Database
 from storage.models import IS_OPEN, AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
 from storage.newcomers import NewDeployment, defaults
 from storage.phases import OPEN, Phase
 from storage.prepared import Prepared, Row
-from storage.secrets import may_hold_secret, without_secrets
 
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
 _ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key")))
@@ -83,22 +83,6 @@ class Waiting:
     requested_at: datetime
     not_before: datetime | None
     blocked: str
-
-
-@dataclass(frozen=True)
-class AuditRecord:
-    """An audit row as it was appended; `details` is canonical JSON."""
-
-    seq: int
-    at: datetime
-    action: str
-    team_id: str
-    actor: str
-    app: str
-    environment: str
-    deployment_id: str
-    reason_code: str
-    details: str
 
 
 _WAITING_FOR = Prepared(
@@ -270,13 +254,13 @@ class UnitOfWork:
             seq=end.next_seq,
             at=self.now,
             action=entry.action,
-            team_id=_kept(entry.team_id),
-            actor=_kept(entry.actor),
-            app=_kept(entry.app),
-            environment=_kept(entry.environment),
+            team_id=kept(entry.team_id),
+            actor=kept(entry.actor),
+            app=kept(entry.app),
+            environment=kept(entry.environment),
             deployment_id=entry.deployment_id,
             reason_code=entry.reason_code,
-            details=_kept_details(entry.details),
+            details=kept_details(entry.details),
         )
         leaf = leaf_hash(audit_text(record))
         grown = ledger.extend(self.run, end, leaf, self._signer)
@@ -349,35 +333,6 @@ class UnitOfWork:
         return self.session.scalars(
             select(CatalogueVersion).where(table.valid).order_by(table.seen_at.desc()).limit(1)
         ).first()
-
-
-def _kept(text: str) -> str:
-    """As the record may hold it: what a person typed where a name belongs may be a token that was pasted."""
-    return str(without_secrets(storable(text)))
-
-
-def _kept_details(details: Mapping[str, object]) -> str:
-    text = canonical(storable(details))
-    # One look at the whole text is enough for nearly all rows.
-    return canonical(without_secrets(storable(details))) if may_hold_secret(text) else text
-
-
-def audit_text(row: AuditRow | AuditRecord) -> str:
-    """The canonical text of an audit row: what its leaf hash covers."""
-    return canonical(
-        {
-            "seq": row.seq,
-            "at": row.at.astimezone(UTC).isoformat(timespec="microseconds"),
-            "action": row.action,
-            "team_id": row.team_id,
-            "actor": row.actor,
-            "app": row.app,
-            "environment": row.environment,
-            "deployment_id": row.deployment_id,
-            "reason_code": row.reason_code,
-            "details": json.loads(row.details),
-        }
-    )
 
 
 class Store:

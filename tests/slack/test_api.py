@@ -22,11 +22,12 @@ from commands.audit import history
 from commands.audit_show import show
 from commands.requests import History, Show
 from storage import gate
+from storage.audit_text import audit_text
 from storage.canonical import leaf_hash
 from storage.database import Database, sqlite_url
 from storage.models import Lock, LockKind, Target
 from storage.phases import Phase
-from storage.unit_of_work import Store, audit_text
+from storage.unit_of_work import Store
 from tests.desk_rig import APP, WIDE, asker, broken, facts
 from tests.rows import audit_rows, deployments, messages
 from tests.slack.api_rig import DEPLOY, IMAGE, RECORD, Api, generous, serve, without

@@ -10,12 +10,13 @@ from pathlib import Path
 from sqlalchemy import text
 
 from storage import ledger, ledger_keys
+from storage.audit_text import audit_text
 from storage.canonical import leaf_hash
 from storage.database import Database
 from storage.keys import KeyFile
 from storage.models import AuditRow
 from storage.signing import PublicKey, SignedHead
-from storage.unit_of_work import AuditEntry, Store, audit_text
+from storage.unit_of_work import AuditEntry, Store
 from storage.verdict import Anchor, Trust, Verdict
 from storage.verify import verify
 from storage.verify_rows import Book

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from storage.audit_text import AuditRecord, audit_text
 from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
 from storage.models import AuditRow
-from storage.unit_of_work import AuditEntry, AuditRecord, Store, audit_text
+from storage.unit_of_work import AuditEntry, Store
 from tests.rows import audit_rows
 from tests.secrets import SECRETS
 

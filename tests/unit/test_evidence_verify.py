@@ -14,11 +14,11 @@ import pytest
 
 from commands.evidence_file import NotEvidenceError, Taken, read
 from commands.evidence_verify import judge
+from storage.audit_text import audit_text
 from storage.canonical import leaf_hash
 from storage.database import sqlite_url
 from storage.keys import KeyFile
 from storage.signing import PrivateKey, SignedHead, Stamp, TreeHead
-from storage.unit_of_work import audit_text
 from storage.verdict import State, Trust
 from storage.verify_rows import Book
 from tests.unit.evidence_rig import ORIGIN, promoted, signed_moves, taken, trust

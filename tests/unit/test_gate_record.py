@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from storage.audit_text import audit_text
 from storage.canonical import leaf_hash
 from storage.models import AuditRow, Change, Deployment
 from storage.phases import Phase
-from storage.unit_of_work import BOT, audit_text
+from storage.unit_of_work import BOT
 from tests.unit.gate_fate import Blow
 from tests.unit.gate_host import Check
 from tests.unit.gate_infra import ANN, PAT, ROB

@@ -14,10 +14,11 @@ from sqlalchemy import Engine, bindparam, inspect, text
 from sqlmodel import SQLModel
 
 from storage import database, ledger, ledger_keys, models, proofs
+from storage.audit_text import audit_text
 from storage.canonical import canonical, leaf_hash
 from storage.database import Database
 from storage.keys import KeyFile
-from storage.unit_of_work import Store, audit_text
+from storage.unit_of_work import Store
 from storage.verdict import State, Trust
 from storage.verify import verify
 from storage.verify_rows import Book

@@ -1,0 +1,56 @@
+"""An audit row as text: what is kept of what was said, and what its leaf hash covers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from storage.canonical import canonical, storable
+from storage.models import AuditRow
+from storage.secrets import may_hold_secret, without_secrets
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """An audit row as it was appended; `details` is canonical JSON."""
+
+    seq: int
+    at: datetime
+    action: str
+    team_id: str
+    actor: str
+    app: str
+    environment: str
+    deployment_id: str
+    reason_code: str
+    details: str
+
+
+def kept(text: str) -> str:
+    """As the record may hold it: what a person typed where a name belongs may be a token that was pasted."""
+    return str(without_secrets(storable(text)))
+
+
+def kept_details(details: Mapping[str, object]) -> str:
+    """The same for everything that a row says, as canonical JSON."""
+    text = canonical(storable(details))
+    # One look at the whole text is enough for nearly all rows.
+    return canonical(without_secrets(storable(details))) if may_hold_secret(text) else text
+
+
+def audit_text(row: AuditRow | AuditRecord) -> str:
+    """The canonical text of an audit row: what its leaf hash covers."""
+    return canonical(
+        {
+            "seq": row.seq,
+            "at": row.at.astimezone(UTC).isoformat(timespec="microseconds"),
+            "action": row.action,
+            "team_id": row.team_id,
+            "actor": row.actor,
+            "app": row.app,
+            "environment": row.environment,
+            "deployment_id": row.deployment_id,
+            "reason_code": row.reason_code,
+            "details": json.loads(row.details),
+        }
+    )
