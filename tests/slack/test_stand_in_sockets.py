@@ -32,7 +32,15 @@ async def address(slack: SlackServer) -> str:
     return str((await client.apps_connections_open(app_token=slack.app.app_token))["url"])
 
 
-async def test_slacks_own_client_is_asked_and_answers(slack: SlackServer) -> None:
+@pytest.fixture
+def patient() -> Iterator[SlackServer]:
+    """Waits as long as Slack does for whoever answers."""
+    with SlackServer(rates=UNLIMITED) as server:
+        yield server
+
+
+async def test_slacks_own_client_is_asked_and_answers(patient: SlackServer) -> None:
+    slack = patient
     seen: list[SocketModeRequest] = []
 
     async def listen(client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
