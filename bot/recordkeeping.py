@@ -1,5 +1,6 @@
 """What keeps the record: its index, files that were asked for, checkpoints that leave the database."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -19,9 +20,12 @@ from storage.verdict import Verdict
 
 VERIFY_SECONDS = 120.0
 """How long `/audit verify` may take; the command line has no such limit."""
-MOST_BATCHES = 100
-GENTLY = 25
-"""Rows indexed in one transaction while commands come in: an ack waits for the whole of it."""
+INDEX_SECONDS = 1.5
+"""How long one round of indexing may take; it comes every two seconds."""
+GENTLY, PAUSE = 20, 0.04
+"""Rows indexed in one transaction, and seconds from one to the next: acks come in between."""
+FAR_BEHIND = 2_000
+"""Rows that are not indexed yet at which to hurry instead: a record that was there before the index."""
 log = structlog.get_logger("record")
 
 
@@ -54,9 +58,13 @@ class Recordkeeping:
         schedule.every("audit-checkpoint", timedelta(minutes=10), self._publish, first_in=timedelta(minutes=1))
 
     def _index(self) -> None:
-        for _ in range(MOST_BATCHES):
-            if audit_index.catch_up(self._store, GENTLY) < GENTLY:
+        until = time.monotonic() + INDEX_SECONDS
+        while time.monotonic() < until:
+            hurried = audit_index.behind(self._store) > FAR_BEHIND
+            if not audit_index.catch_up(self._store, audit_index.BATCH if hurried else GENTLY):
                 return
+            if not hurried:
+                time.sleep(PAUSE)
 
     def _give(self) -> None:
         while self._orders.once():

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import marks
@@ -163,6 +163,12 @@ def catch_up(store: Store, limit: int = BATCH) -> int:
             ):  # else another replica was here in between; what is left is for the next call
                 _take(uow, done, found)
     return len(found)
+
+
+def behind(store: Store) -> int:
+    """How many rows are not in the index yet."""
+    with store.read() as uow:
+        return int(uow.session.scalar(select(func.max(cast("Any", AuditRow).seq))) or 0) - progress(uow).seq
 
 
 def extend(uow: UnitOfWork, limit: int) -> int:
