@@ -26,7 +26,7 @@ setup: $(READY) ## install everything into .venv (pinned, hashed)
 demo: $(READY) ## run Locktender against stand-ins on this machine (ARGS="--script" for one deploy without a person)
 	@$(BIN)/locktender demo $(ARGS)
 
-test: $(READY) ## the test suite: needs only Python, git and make
+test: $(READY) ## the test suite (three minutes on two cores): needs only Python, git and make
 	$(BIN)/python -m pytest $(AT_ONCE) $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
@@ -39,7 +39,7 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-test-slow: $(READY) ## the whole program through every trouble of git, Jenkins, cluster and kill -9 (minutes)
+test-slow: $(READY) ## what make test leaves out: every trouble of git, Jenkins, cluster and kill -9, Postgres (many minutes)
 	$(BIN)/python -m pytest $(AT_ONCE) -m "slow and not crash_sweep" tests $(ARGS)
 
 test-cluster: $(READY) ## the tests that need a disposable Kubernetes cluster in KUBECONFIG
