@@ -22,7 +22,7 @@ VERIFY_SECONDS = 120.0
 """How long `/audit verify` may take; the command line has no such limit."""
 INDEX_SECONDS = 1.5
 """How long one round of indexing may take; it comes every two seconds."""
-GENTLY, PAUSE = 20, 0.04
+GENTLY, PAUSE = 50, 0.15
 """Rows indexed in one transaction, and seconds from one to the next: acks come in between."""
 FAR_BEHIND = 2_000
 """Rows that are not indexed yet at which to hurry instead: a record that was there before the index."""
