@@ -15,6 +15,7 @@ from tests.postgres import NoPostgresError, PostgresServer, postgres
 
 MINUTES = frozenset(
     {
+        "contract/test_api_schemathesis.py",
         "contract/test_doctor_github.py",
         "contract/test_external_changes.py",
         "contract/test_infra_repo_branches.py",
@@ -22,7 +23,9 @@ MINUTES = frozenset(
         "contract/test_kustomize_blast.py",
         "crash/test_gate_points.py",
         "crash/test_outside.py",
+        "crash/test_points.py",
         "crash/test_stopping.py",
+        "e2e/test_catalogue.py",
         "e2e/test_cluster_trouble.py",
         "e2e/test_gate_afterwards.py",
         "e2e/test_gate_attacks.py",
@@ -33,6 +36,7 @@ MINUTES = frozenset(
         "e2e/test_gate_webhooks.py",
         "e2e/test_infra_repo_trouble.py",
         "e2e/test_jenkins_trouble.py",
+        "e2e/test_words.py",
         "unit/test_backup.py",
         "unit/test_gate_mutants.py",
     }
