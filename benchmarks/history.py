@@ -21,7 +21,8 @@ from typing import TypeVar
 
 from benchmarks.table import Row
 from storage import database, ledger
-from storage.audit_index import Recorded, catch_up
+from storage.audit_index import catch_up
+from storage.audit_text import Recorded
 from storage.canonical import canonical
 from storage.database import Database
 from storage.history import AuditFilter, search

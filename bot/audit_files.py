@@ -18,12 +18,13 @@ from sqlalchemy import bindparam, select
 from commands import audit_filter
 from commands.requests import ExportForm, History
 from storage import ledger, proofs
-from storage.audit_index import BATCH, Recorded, catch_up, terms
+from storage.audit_index import BATCH, catch_up, terms
+from storage.audit_text import COLUMNS, Recorded
 from storage.history import AuditFilter, search
 from storage.ledger_keys import checkpoint
 from storage.merkle import inclusion_proof
-from storage.models import AuditRow
 from storage.prepared import Prepared
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store, UnitOfWork
 from storage.verify_export import FORMAT
 
@@ -31,7 +32,7 @@ PAGE = 1000
 _NODES = 50_000  # hashes of subtrees that are kept while proofs are written: some megabytes
 _ROW = cast("Any", AuditRow).__table__.c
 _NEXT = Prepared(
-    select(*(_ROW[name] for name in Recorded.__slots__))
+    select(*(_ROW[name] for name in COLUMNS))
     .where(_ROW.seq > bindparam("after"), _ROW.seq <= bindparam("last"))
     .order_by(_ROW.seq)
     .limit(PAGE)
@@ -188,7 +189,7 @@ def _jsonl(file: IO[str], begun: _Begun, filters: History) -> Callable[[Recorded
     head = {"format": FORMAT, **asdict(begun), "filters": audit_filter.said(filters)}
     file.write(json.dumps(head) + "\n")
     encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: U+2028 ends a line for some readers
-    names = tuple(name for name in Recorded.__slots__ if name not in {"at", "details"})
+    names = tuple(name for name in COLUMNS if name not in {"at", "details"})
 
     def line(row: Recorded, proof: list[str] | None) -> None:
         said: dict[str, object] = {name: getattr(row, name) for name in names}

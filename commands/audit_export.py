@@ -8,7 +8,7 @@ from commands.desk import answer_once
 from commands.facts import Facts
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Export, History, Verify, typed
-from storage import exports, models
+from storage import exports, record_models
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 VERIFY = "verify"
@@ -55,9 +55,9 @@ def verify(store: Store, facts: Facts, asker: Asker, request: Verify) -> Answer:
     return answer_once(store, facts, asker, "audit:verify", {}, decide)
 
 
-def order(uow: UnitOfWork, asker: Asker, form: str, wanted: str) -> models.Export:
+def order(uow: UnitOfWork, asker: Asker, form: str, wanted: str) -> record_models.Export:
     """What is to be done for whoever asks; `wanted` is JSON."""
-    return models.Export(
+    return record_models.Export(
         form=form,
         wanted=wanted,
         team_id=asker.team_id,

@@ -17,8 +17,9 @@ from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Report, Row, typed
 from commands.times import spoken
 from storage import exports
-from storage.models import AuditIndex, Change, Deployment, Kind
+from storage.models import Change, Deployment, Kind
 from storage.phases import Phase
+from storage.record_models import AuditIndex
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 USUAL = timedelta(days=30)

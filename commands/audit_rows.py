@@ -5,8 +5,8 @@ from datetime import datetime
 
 from commands.deploy import ago
 from commands.requests import Row, mention, outside, typed
-from storage.audit_index import Recorded
-from storage.models import AuditRow
+from storage.audit_text import Recorded
+from storage.record_models import AuditRow
 from storage.unit_of_work import BOT
 
 _LONGEST = 300

@@ -14,9 +14,10 @@ from commands.facts import Facts
 from commands.reasons import ReasonCode, Refused
 from commands.requests import Answer, Asker, Row, Show, listed, typed
 from storage import gate
-from storage.audit_index import Recorded
+from storage.audit_text import Recorded
 from storage.history import AuditFilter, audit_history
-from storage.models import AuditRow, Change, Deployment
+from storage.models import Change, Deployment
+from storage.record_models import AuditRow
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 MOST_ROWS = 34

@@ -12,10 +12,10 @@ from commands.facts import Facts
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Evidence, Source
 from storage import exports, proofs
-from storage.audit_index import BATCH, Recorded, catch_up
-from storage.audit_text import AuditRecord
+from storage.audit_index import BATCH, catch_up
+from storage.audit_text import COLUMNS, AuditRecord, Recorded
 from storage.merkle import inclusion_proof
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.signing import PublicKey
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
@@ -121,7 +121,7 @@ def _again(uow: UnitOfWork, last: AuditRecord) -> Recorded:
     row = uow.session.get(AuditRow, last.seq)
     if row is None:
         raise LookupError("a row that was just written cannot be read")
-    return Recorded(*(getattr(row, one) for one in Recorded.__slots__))
+    return Recorded(*(getattr(row, one) for one in COLUMNS))
 
 
 def _id(subject: Subject) -> str:

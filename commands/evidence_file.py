@@ -19,13 +19,13 @@ from typing import Any
 from commands.evidence_find import RULES, Attached
 from commands.evidence_tell import tell
 from commands.evidence_told import Told
-from storage.audit_index import Recorded
+from storage.audit_text import COLUMNS, Recorded
 from storage.canonical import canonical
 
 FORMAT = "locktender-evidence/1"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:locktender:evidence:1"
-_COLUMNS = tuple(name for name in Recorded.__slots__ if name != "sig")
+_COLUMNS = tuple(name for name in COLUMNS if name != "sig")
 _HEX = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 

@@ -14,9 +14,10 @@ from commands.catalogue import Catalogue
 from commands.catalogue_reader import read
 from commands.reasons import ReasonCode, Refused
 from commands.requests import typed
-from storage.audit_index import Recorded
+from storage.audit_text import COLUMNS, Recorded
 from storage.history import AuditFilter, audit_history
-from storage.models import AuditRow, CatalogueVersion, Change
+from storage.models import CatalogueVersion, Change
+from storage.record_models import AuditRow
 from storage.secrets import without_secrets
 from storage.unit_of_work import UnitOfWork
 
@@ -151,7 +152,7 @@ def _of_ids(uow: UnitOfWork, ids: Sequence[str]) -> list[Recorded]:
 
 
 def _recorded(row: AuditRow) -> Recorded:
-    return Recorded(*(getattr(row, name) for name in Recorded.__slots__))
+    return Recorded(*(getattr(row, name) for name in COLUMNS))
 
 
 def said(row: Recorded) -> Mapping[str, Any]:

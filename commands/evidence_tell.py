@@ -25,7 +25,7 @@ from commands.evidence_told import (
     ShownPart,
     Told,
 )
-from storage.audit_index import Recorded
+from storage.audit_text import Recorded
 
 _REPORTED = ("record:deployment", "record:image", "external-change")
 _VERDICTS = {"change:approve": APPROVED, "change:reject": "rejected"}

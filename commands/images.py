@@ -13,7 +13,8 @@ from commands.records import Kept, identity
 from commands.requests import Deploy, listed, typed
 from commands.tokens import Bearer, Right, need
 from storage import told
-from storage.models import AuditRow, Target
+from storage.models import Target
+from storage.record_models import AuditRow
 from storage.unit_of_work import AuditEntry, Note, Store, UnitOfWork
 
 USUAL = "staging"

@@ -13,8 +13,8 @@ from commands.requests import listed, typed
 from commands.tokens import Bearer, Right, need
 from storage import told
 from storage.canonical import canonical
-from storage.models import AuditRow
 from storage.phases import Phase
+from storage.record_models import AuditRow
 from storage.unit_of_work import AuditEntry, Store
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # as ids of deployments, but longer: 16 characters, never 10

@@ -17,7 +17,7 @@ from commands.grammar import NAME
 from commands.reasons import ReasonCode, Refused
 from commands.requests import listed, typed
 from storage import tokens
-from storage.models import ApiToken
+from storage.record_models import ApiToken
 from storage.unit_of_work import AuditEntry, Store, UnitOfWork
 
 PREFIX = "lt_"

@@ -17,7 +17,9 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import marks
-from storage.models import AuditIndex, AuditRow, Mark
+from storage.audit_text import Recorded
+from storage.models import Mark
+from storage.record_models import AuditIndex, AuditRow
 from storage.unit_of_work import Store, UnitOfWork
 from storage.words import tokens_of
 
@@ -35,24 +37,6 @@ _VERSIONS = ("version", "tag")
 _STATES = ("phase", "status")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _LONGEST = 128  # characters of what is looked up as a whole
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A row of the record as a search gives it: the columns of AuditRow, without an ORM behind them."""
-
-    seq: int
-    at: datetime
-    action: str
-    team_id: str
-    actor: str
-    app: str
-    environment: str
-    deployment_id: str
-    reason_code: str
-    details: str
-    leaf: str
-    sig: str
 
 
 @dataclass(frozen=True)

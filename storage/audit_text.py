@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from storage.canonical import canonical, storable
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.secrets import may_hold_secret, without_secrets
 
 
@@ -24,6 +24,18 @@ class AuditRecord:
     deployment_id: str
     reason_code: str
     details: str
+
+
+@dataclass(frozen=True)
+class Recorded(AuditRecord):
+    """A whole row of the record as a search gives it, without an ORM behind it."""
+
+    leaf: str
+    sig: str
+
+
+COLUMNS = tuple(one.name for one in fields(Recorded))
+"""Of a whole row, in the order in which `Recorded` takes them."""
 
 
 def kept(text: str) -> str:

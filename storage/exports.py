@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import select
 
-from storage.models import Export
+from storage.record_models import Export
 from storage.unit_of_work import Store, UnitOfWork
 
 LEASE = timedelta(minutes=15)

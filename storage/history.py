@@ -12,9 +12,11 @@ from typing import Any, cast
 
 from sqlalchemy import Select, bindparam, column, func, literal_column, select, table, text
 
-from storage.audit_index import ALSO, MARK, Progress, Recorded, Terms, key, terms
-from storage.models import AuditIndex, AuditRow, Mark
+from storage.audit_index import ALSO, MARK, Progress, Terms, key, terms
+from storage.audit_text import Recorded
+from storage.models import Mark
 from storage.prepared import Prepared
+from storage.record_models import AuditIndex, AuditRow
 from storage.unit_of_work import UnitOfWork
 from storage.words import Token, is_met, wanted
 

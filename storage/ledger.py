@@ -13,8 +13,8 @@ from sqlalchemy import bindparam, func, select, text
 
 from storage.keys import KeyFile, Keys
 from storage.merkle import EMPTY, Frontier, leaf_of
-from storage.models import AuditRow, LedgerState
 from storage.prepared import Prepared, Row
+from storage.record_models import AuditRow, LedgerState
 from storage.signing import PrivateKey, PublicKey, SignedHead, Stamp, TreeHead
 
 Run = Callable[[Prepared, Mapping[str, object]], list[Row]]

@@ -1,4 +1,7 @@
-"""What is remembered: SQLModel tables. Rows change only inside a unit of work."""
+"""What is remembered of requests and of what is said: SQLModel tables. Rows change only inside a unit of work.
+
+The record's tables are in storage.record_models.
+"""
 
 import secrets
 from datetime import UTC, datetime
@@ -7,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Column, DateTime, Dialect, Index, String, Text, TypeDecorator, text
 from sqlalchemy import false as sql_false
-from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlmodel import Field, SQLModel
 
 from storage import phases
@@ -45,11 +47,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _time(*, nullable: bool = True) -> Any:  # noqa: ANN401 - sqlmodel's Field is typed Any
+def time_column(*, nullable: bool = True) -> Any:  # noqa: ANN401 - sqlmodel's Field is typed Any
+    """A column for a time in UTC."""
     return Field(default=None, sa_column=Column(UtcDateTime, nullable=nullable))
 
 
-def _added(default: str | int) -> Any:  # noqa: ANN401 - sqlmodel's Field is typed Any
+def added_column(default: str | int) -> Any:  # noqa: ANN401 - sqlmodel's Field is typed Any
     """A column that an earlier release did not have."""
     server = sql_false() if default is False else text("''" if default == "" else str(default))
     return Field(default=default, sa_column_kwargs={"server_default": server})
@@ -136,34 +139,36 @@ class Deployment(SQLModel, table=True):
     images: str = Field(default="{}", sa_type=Text)  # JSON: container name -> image, as rendered
     rollout: str = Field(default="", sa_type=Text)  # JSON of the last look at the cluster
 
-    requested_at: datetime = _time(nullable=False)
-    started_at: datetime | None = _time()
-    committed_at: datetime | None = _time()
-    finished_at: datetime | None = _time()
-    stage_started: datetime | None = _time()
-    stage_deadline: datetime | None = _time()  # when the present stage gives up
+    requested_at: datetime = time_column(nullable=False)
+    started_at: datetime | None = time_column()
+    committed_at: datetime | None = time_column()
+    finished_at: datetime | None = time_column()
+    stage_started: datetime | None = time_column()
+    stage_deadline: datetime | None = time_column()  # when the present stage gives up
 
     attempt: int = 0
     executor: str = ""
-    heartbeat_at: datetime | None = _time()
+    heartbeat_at: datetime | None = time_column()
     revision: int = 0  # grows with every change that a person can see
 
     # Added after the first release: the server's defaults are what rows of before have.
-    card_id: str = _added("")  # whose card shows it: its own (empty, too), or that of its change set
-    change_id: str = _added("")  # the reviewed change it is a part of; empty where nothing is reviewed
-    priority: int = _added(0)  # what starts first among those that wait for one target: rollbacks before all others
-    not_before: datetime | None = _time()  # --at
-    break_glass: bool = _added(False)
-    exact: bool = _added(False)
-    promoted_from: str = _added("")  # the environment whose image this is
-    restores: str = _added("")  # the deployment whose content a rollback brings back
-    restore_commit: str = _added("")  # the commit whose overlay a rollback brings back
-    blocked: str = _added("")  # what holds it up now, and who can lift that
-    superseded_by: str = _added("")
-    no_way_back: bool = _added(False)  # it failed where the catalogue wants no rollback to be offered
+    card_id: str = added_column("")  # whose card shows it: its own (empty, too), or that of its change set
+    change_id: str = added_column("")  # the reviewed change it is a part of; empty where nothing is reviewed
+    priority: int = added_column(
+        0
+    )  # what starts first among those that wait for one target: rollbacks before all others
+    not_before: datetime | None = time_column()  # --at
+    break_glass: bool = added_column(False)
+    exact: bool = added_column(False)
+    promoted_from: str = added_column("")  # the environment whose image this is
+    restores: str = added_column("")  # the deployment whose content a rollback brings back
+    restore_commit: str = added_column("")  # the commit whose overlay a rollback brings back
+    blocked: str = added_column("")  # what holds it up now, and who can lift that
+    superseded_by: str = added_column("")
+    no_way_back: bool = added_column(False)  # it failed where the catalogue wants no rollback to be offered
     soak_restarts: int | None = None  # container restarts when the soak began
-    soak_until: datetime | None = _time()  # until when it must stay well
-    on_behalf_of: str = _added("")  # whom an API token named: a Slack user id, an address, or github:<login>
+    soak_until: datetime | None = time_column()  # until when it must stay well
+    on_behalf_of: str = added_column("")  # whom an API token named: a Slack user id, an address, or github:<login>
 
     def to(self, phase: Phase) -> None:
         """Change phase; the only way to. Raises IllegalTransitionError for a change the table does not have."""
@@ -205,13 +210,13 @@ class Change(SQLModel, table=True):
     environment: str
     team_id: str
     requested_by: str
-    requested_at: datetime = _time(nullable=False)
+    requested_at: datetime = time_column(nullable=False)
     reason: str = Field(default="", sa_type=Text)
     card_id: str = ""
 
     token: str = ""  # what the buttons carry: random, new for every content that is shown, empty while none is
     required: int = 1
-    expires_at: datetime | None = _time()
+    expires_at: datetime | None = time_column()
 
     branch: str = ""
     pr_number: int | None = None
@@ -229,14 +234,14 @@ class Change(SQLModel, table=True):
 
     merge_sha: str = ""
     merged_by: str = ""
-    merged_at: datetime | None = _time()
+    merged_at: datetime | None = time_column()
     break_glass: bool = False
-    review_due: datetime | None = _time()  # break-glass: until when a second person must have looked
+    review_due: datetime | None = time_column()  # break-glass: until when a second person must have looked
     reviewed_by: str = ""
-    reviewed_at: datetime | None = _time()
-    on_behalf_of: str = _added("")  # whom an API token named: counts as having asked, never as having a right
+    reviewed_at: datetime | None = time_column()
+    on_behalf_of: str = added_column("")  # whom an API token named: counts as having asked, never as having a right
 
-    visit_at: datetime | None = _time()  # when it is looked at next; in the future while somebody looks
+    visit_at: datetime | None = time_column()  # when it is looked at next; in the future while somebody looks
     visits: int = 0  # in a row without success
     revision: int = 0  # grows with every change that a person can see
 
@@ -257,7 +262,7 @@ class Approval(SQLModel, table=True):
     login: str = ""  # on the code host, for reviews that were given there
     source: str = "slack"
     comment: str = Field(default="", sa_type=Text)
-    at: datetime = _time(nullable=False)
+    at: datetime = time_column(nullable=False)
 
 
 class LockKind(StrEnum):
@@ -284,9 +289,9 @@ class Lock(SQLModel, table=True):
     reason: str = Field(default="", sa_type=Text)
     team_id: str = ""
     owner: str
-    at: datetime = _time(nullable=False)
-    expires_at: datetime | None = _time()
-    lifted_at: datetime | None = _time()
+    at: datetime = time_column(nullable=False)
+    expires_at: datetime | None = time_column()
+    lifted_at: datetime | None = time_column()
     lifted_by: str = ""
     deployment_id: str = ""  # the rollback that set a hold
 
@@ -305,7 +310,7 @@ class Card(SQLModel, table=True):
     behind: bool = True  # the deployment changed since the card was last posted
     shown: str = ""  # hash of what was posted last
     attempts: int = 0
-    not_before: datetime = _time(nullable=False)
+    not_before: datetime = time_column(nullable=False)
     error: str = Field(default="", sa_type=Text)
 
 
@@ -337,9 +342,9 @@ class Message(SQLModel, table=True):
     body: str = Field(sa_type=Text)  # JSON: {"text", "blocks"?, "replace_original"?}
     waiting: bool = True
     attempts: int = 0
-    created_at: datetime = _time(nullable=False)
-    not_before: datetime = _time(nullable=False)
-    sent_at: datetime | None = _time()
+    created_at: datetime = time_column(nullable=False)
+    not_before: datetime = time_column(nullable=False)
+    sent_at: datetime | None = time_column()
     ts: str = ""
     error: str = Field(default="", sa_type=Text)
 
@@ -351,148 +356,8 @@ class Seen(SQLModel, table=True):
     __table_args__ = (Index("seen_by_time", "at"),)
 
     key: str = Field(primary_key=True)
-    at: datetime = _time(nullable=False)
+    at: datetime = time_column(nullable=False)
     answer: str = Field(default="", sa_type=Text)  # JSON
-
-
-TOLD = "action IN ('record:deployment', 'record:image')"
-"""Audit rows of what pipelines told us. Queries repeat it word for word: only so SQLite takes the partial index."""
-
-
-class AuditRow(SQLModel, table=True):
-    """One thing that happened. Append-only: triggers refuse UPDATE and DELETE. `seq` has no gaps."""
-
-    __tablename__ = "audit"
-    __table_args__ = (
-        Index("audit_by_target", "app", "environment", "seq"),
-        Index("audit_by_environment", "environment", "seq"),
-        Index("audit_by_actor", "actor", "seq"),
-        Index("audit_by_deployment", "deployment_id", "seq"),
-        Index("audit_told", "action", "seq", sqlite_where=text(TOLD), postgresql_where=text(TOLD)),
-    )
-
-    seq: int = Field(primary_key=True)
-    at: datetime = _time(nullable=False)
-    action: str
-    team_id: str = ""
-    actor: str = ""  # a Slack user id, or "locktender"
-    app: str = ""
-    environment: str = ""
-    deployment_id: str = ""
-    reason_code: str = ""
-    details: str = Field(default="{}", sa_type=Text)  # canonical JSON
-    leaf: str = ""  # hex SHA-256 of 0x00 and the row's canonical JSON (RFC 6962 leaf hash)
-    sig: str = _added("")  # `key id:base64` of the Ed25519 signature of the checkpoint whose last row this is
-
-
-class LedgerNode(SQLModel, table=True):
-    """A complete subtree of the Merkle tree over the audit rows: of 2**level leaves, the first at idx << level.
-
-    Leaves are not here: they are the rows' own hashes.
-    """
-
-    __tablename__ = "ledger_nodes"
-    __table_args__ = {"sqlite_with_rowid": False}
-
-    level: int = Field(primary_key=True)
-    idx: int = Field(primary_key=True)
-    hash: str  # hex
-
-
-class LedgerState(SQLModel, table=True):
-    """The right edge of the tree, so that appending reads one row: hashes of the complete subtrees, largest first."""
-
-    __tablename__ = "ledger_state"
-
-    id: int = Field(default=1, primary_key=True)
-    size: int = 0
-    frontier: str = Field(default="[]", sa_type=Text)  # JSON: hex hashes, one for each bit of size that is set
-
-
-class Checkpoint(SQLModel, table=True):
-    """A signed note of the tree (C2SP tlog-checkpoint) that left the database: into git, or to the channel."""
-
-    __tablename__ = "checkpoints"
-
-    size: int = Field(primary_key=True)
-    root: str  # hex
-    note: str = Field(sa_type=Text)
-    at: datetime = _time(nullable=False)
-
-
-_Words = Text().with_variant(TSVECTOR(), "postgresql")
-"""Full text. On Postgres the words; on SQLite they are in the FTS5 table `audit_words`, and nothing is here."""
-
-
-class AuditIndex(SQLModel, table=True):
-    """What is searched by, beside each audit row: made from the rows at any time, and no part of what is proved."""
-
-    __tablename__ = "audit_index"
-    __table_args__ = (
-        Index("index_by_app", "app", "seq"),
-        Index("index_by_target", "app", "environment", "seq"),
-        Index("index_by_environment", "environment", "seq"),
-        Index("index_by_actor", "actor", "seq"),
-        Index("index_by_subject", "subject", "seq"),
-        Index("index_by_status", "status", "seq"),
-        Index("index_by_commit", "commit_sha", "seq"),
-        Index("index_by_version", "version", "seq"),
-        Index("index_by_deployment", "deployment_id", "seq"),
-        Index("index_by_action", "action", "seq"),
-        Index("index_by_time", "at", "seq"),
-        Index("index_by_words", "words", postgresql_using="gin", sqlite_where=text("words <> ''")),
-    )
-
-    seq: int = Field(primary_key=True)
-    at: datetime = _time(nullable=False)
-    action: str = ""
-    app: str = ""
-    environment: str = ""
-    actor: str = ""
-    status: str = ""  # of an ending: succeeded, failed, …; of a refusal: refused
-    commit_sha: str = ""
-    version: str = ""
-    deployment_id: str = ""
-    subject: str = ""  # the action without its verb: `change` of `change:approve`
-    words: str = Field(default="", sa_column=Column(_Words, nullable=False, default=""))
-
-
-class Export(SQLModel, table=True):
-    """A part of the record that somebody asked for as a file, until it was handed over; or a verdict on all of it."""
-
-    __tablename__ = "exports"
-    __table_args__ = (
-        Index("exports_waiting", "not_before", sqlite_where=text("waiting"), postgresql_where=text("waiting")),
-    )
-
-    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
-    form: str  # csv | jsonl | chart | verify
-    wanted: str = Field(default="{}", sa_type=Text)  # JSON: the filters
-    team_id: str = ""
-    user_id: str
-    requested_at: datetime = _time(nullable=False)
-    waiting: bool = True
-    attempts: int = 0
-    not_before: datetime = _time(nullable=False)
-    done_at: datetime | None = _time()
-    error: str = Field(default="", sa_type=Text)
-
-
-class ApiToken(SQLModel, table=True):
-    """A token for the JSON API, its hash alone. `scopes` is JSON: `records`, `deploy:staging`, `deploy:staging:web`."""
-
-    __tablename__ = "api_tokens"
-    __table_args__ = (Index("tokens_by_hash", "hash", unique=True), Index("tokens_by_name", "name"))
-
-    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
-    name: str
-    hash: str  # hex SHA-256: the token has 256 random bits, so nothing is gained by a slow hash
-    scopes: str = Field(default="[]", sa_type=Text)
-    created_at: datetime = _time(nullable=False)
-    created_by: str = ""
-    revoked_at: datetime | None = _time()
-    revoked_by: str = ""
-    last_used_at: datetime | None = _time()
 
 
 class Mark(SQLModel, table=True):
@@ -513,4 +378,4 @@ class CatalogueVersion(SQLModel, table=True):
     source: str = Field(sa_type=Text)
     valid: bool
     faults: str = Field(default="", sa_type=Text)
-    seen_at: datetime = _time(nullable=False)
+    seen_at: datetime = time_column(nullable=False)

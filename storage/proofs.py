@@ -8,8 +8,8 @@ from sqlalchemy import bindparam, select
 from storage import ledger
 from storage.ledger import Run
 from storage.merkle import Frontier, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
-from storage.models import AuditRow, LedgerNode
 from storage.prepared import Prepared
+from storage.record_models import AuditRow, LedgerNode
 from storage.signing import SignedHead, Stamp, TreeHead
 
 _AUDIT, _NODES = (cast("Any", model).__table__ for model in (AuditRow, LedgerNode))

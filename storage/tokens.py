@@ -5,7 +5,8 @@ from typing import Any, cast
 
 from sqlalchemy import delete, select
 
-from storage.models import ApiToken, Seen
+from storage.models import Seen
+from storage.record_models import ApiToken
 from storage.unit_of_work import UnitOfWork
 
 USED_AGAIN = timedelta(minutes=1)

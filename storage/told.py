@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import Select, literal_column, select, text
 
-from storage.models import TOLD, AuditRow
+from storage.record_models import TOLD, AuditRow
 from storage.unit_of_work import UnitOfWork
 
 DEPLOYMENT, IMAGE = "record:deployment", "record:image"

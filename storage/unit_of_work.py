@@ -15,10 +15,11 @@ from storage import ledger
 from storage.audit_text import AuditRecord, audit_text, kept, kept_details
 from storage.canonical import leaf_hash, storable
 from storage.database import Database
-from storage.models import IS_OPEN, AuditRow, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
+from storage.models import IS_OPEN, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
 from storage.newcomers import NewDeployment, defaults
 from storage.phases import OPEN, Phase
 from storage.prepared import Prepared, Row
+from storage.record_models import AuditRow
 
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
 _ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key")))

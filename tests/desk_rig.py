@@ -14,8 +14,9 @@ from commands.ports import ImageRef, ImageSnapshot
 from commands.reasons import ReasonCode
 from commands.requests import Answer, Asker, Deploy
 from storage import claims
-from storage.models import AuditRow, Deployment
+from storage.models import Deployment
 from storage.phases import Phase, Stage
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 from tests.rows import audit_rows, deployments
 

@@ -4,7 +4,8 @@ from typing import Any, cast
 
 from sqlalchemy import select
 
-from storage.models import AuditRow, Deployment, Message
+from storage.models import Deployment, Message
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 
 

@@ -16,7 +16,7 @@ from commands.reads import read_by
 from commands.records import record_deployment
 from commands.tokens import Bearer
 from storage import told
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.told import ToldFilter
 
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from bot.slack.text import plain
 from bot.web.api_models import DeploymentOut, ImageOut, Links, RecordOut
-from storage.models import AuditRow, Change, Deployment
+from storage.models import Change, Deployment
 from storage.phases import Phase
+from storage.record_models import AuditRow
 
 
 @dataclass(frozen=True)

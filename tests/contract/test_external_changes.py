@@ -23,8 +23,9 @@ from commands.facts import CatalogueInForce, Facts
 from commands.ports import CommitAuthor
 from storage import marks
 from storage.database import Database, sqlite_url
-from storage.models import AuditRow, Deployment
+from storage.models import Deployment
 from storage.phases import Phase
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 from tests.contract.git_rig import git
 from tests.contract.github_rig import GitHubRig

@@ -21,8 +21,9 @@ from bot.sandbox.world import FAST, Sandbox
 from bot.slack.outbox import METADATA
 from bot.slack.outbox_rows import depth
 from storage.database import Database, sqlite_url
-from storage.models import AuditRow, Deployment
+from storage.models import Deployment
 from storage.phases import Phase, Stage
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 from tests.crash.serve_and_die import Death
 from tests.forked import fork

@@ -29,8 +29,9 @@ from bot.sandbox.slack_model import (
 from bot.sandbox.world import FAST, Sandbox
 from commands.reasons import ReasonCode
 from storage import gate
-from storage.models import Approval, AuditRow, Change, ChangeState, Deployment
+from storage.models import Approval, Change, ChangeState, Deployment
 from storage.phases import Phase
+from storage.record_models import AuditRow
 from tests.e2e.rig import APP, CHANNEL, Rig
 
 TWIN = User("U0DEVTWIN", "dev-private", "Developer, second account", "dev@private.example")

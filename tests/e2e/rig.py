@@ -25,8 +25,9 @@ from bot.slack.outbox import METADATA
 from bot.slack.outbox_rows import depth
 from commands.reasons import ReasonCode
 from storage.database import Database, sqlite_url
-from storage.models import AuditRow, Deployment
+from storage.models import Deployment
 from storage.phases import Phase
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 from tests.forked import forked_program
 

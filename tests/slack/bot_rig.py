@@ -25,7 +25,8 @@ from commands.catalogue import Catalogue
 from commands.catalogue_reader import read
 from commands.facts import CatalogueInForce, Facts
 from storage.database import Database, sqlite_url
-from storage.models import AuditRow, Deployment
+from storage.models import Deployment
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 
 CATALOGUE = """\

@@ -19,7 +19,7 @@ from bot.web.api_auth import Limits
 from bot.web.api_errors import Code
 from commands.tokens import Right
 from storage.database import Database, sqlite_url
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 from tests.rows import audit_rows, deployments
 from tests.slack.api_rig import Api, serve

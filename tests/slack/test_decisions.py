@@ -56,6 +56,19 @@ async def waiting(bot: Rig, **shown: Any) -> Message:
     return await card(bot)
 
 
+async def owing(bot: Rig) -> Message:
+    """The card of a change that broke the glass, was merged, and is not reviewed yet."""
+    await waiting(bot)
+    with bot.store.write() as uow:
+        change = gate.held(uow, the(bot).id)
+        assert change is not None
+        change.break_glass = True
+        gate.change_shown(uow, change)
+    merged(bot.store, the(bot).id, due=timedelta(hours=24))
+    bot.sql("UPDATE cards SET not_before = '2020-01-01 00:00:00.000000'")
+    return await card(bot)
+
+
 async def card(bot: Rig) -> Message:
     await bot.settle()
     return next(one for one in reversed(bot.slack.workspace.messages()) if one.bot_id and not one.thread_ts)
@@ -223,15 +236,7 @@ async def test_a_form_of_somebody_who_may_not_is_refused(bot: Rig) -> None:
 
 
 async def test_reviewed_closes_the_debt_of_a_broken_glass(bot: Rig) -> None:
-    await waiting(bot)
-    with bot.store.write() as uow:
-        change = gate.held(uow, the(bot).id)
-        assert change is not None
-        change.break_glass = True
-        gate.change_shown(uow, change)
-    merged(bot.store, the(bot).id, due=timedelta(hours=24))
-    bot.sql("UPDATE cards SET not_before = '2020-01-01 00:00:00.000000'")
-    shown = await card(bot)
+    shown = await owing(bot)
     await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, shown, "Reviewed", copies=2)
     assert "the debt is closed" in await told(bot)
     assert change_of(bot.store, the(bot).id).reviewed_by == RELEASE_MANAGER.id
@@ -322,15 +327,7 @@ async def test_cancel_in_a_copy_of_the_card_cancels_nothing(bot: Rig) -> None:
 
 
 async def test_reviewed_in_a_copy_of_the_card_closes_no_debt(bot: Rig) -> None:
-    await waiting(bot)
-    with bot.store.write() as uow:
-        change = gate.held(uow, the(bot).id)
-        assert change is not None
-        change.break_glass = True
-        gate.change_shown(uow, change)
-    merged(bot.store, the(bot).id, due=timedelta(hours=24))
-    bot.sql("UPDATE cards SET not_before = '2020-01-01 00:00:00.000000'")
-    copy = await copied(bot, await card(bot))
+    copy = await copied(bot, await owing(bot))
     await bot.do(bot.slack.workspace.click, RELEASE_MANAGER, copy, "Reviewed")
     assert "is not the card of" in await told(bot)
     assert change_of(bot.store, the(bot).id).reviewed_by == ""

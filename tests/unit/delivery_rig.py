@@ -43,8 +43,9 @@ from commands.ports import (
 from commands.reasons import Fault, ReasonCode, Refused
 from storage import claims, database
 from storage.database import Database, sqlite_url
-from storage.models import AuditRow, Deployment, Kind, Message
+from storage.models import Deployment, Kind, Message
 from storage.phases import Phase
+from storage.record_models import AuditRow
 from storage.unit_of_work import Store
 
 IMAGE = "registry.example/web"

@@ -18,8 +18,9 @@ from commands.catalogue import Catalogue
 from commands.code_host import Verdict
 from commands.reasons import ReasonCode
 from commands.requests import Answer
-from storage.models import AuditRow, Change, ChangeState, Deployment, Kind, Lock, LockKind
+from storage.models import Change, ChangeState, Deployment, Kind, Lock, LockKind
 from storage.phases import Phase
+from storage.record_models import AuditRow
 from tests.unit.gate_git import MAIN, Stored, blob_id
 from tests.unit.gate_host import MergeSeen
 from tests.unit.gate_infra import PEOPLE, REVIEWED, overlay_path

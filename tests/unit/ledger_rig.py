@@ -14,7 +14,7 @@ from storage.audit_text import audit_text
 from storage.canonical import leaf_hash
 from storage.database import Database
 from storage.keys import KeyFile
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.signing import PublicKey, SignedHead
 from storage.unit_of_work import AuditEntry, Store
 from storage.verdict import Anchor, Trust, Verdict

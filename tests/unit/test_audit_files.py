@@ -30,7 +30,7 @@ from storage.database import Database, sqlite_url
 from storage.keys import KeyFile
 from storage.ledger import Signer
 from storage.ledger_keys import introduce
-from storage.models import Export as Order
+from storage.record_models import Export as Order
 from storage.unit_of_work import AuditEntry, Store
 from storage.verdict import State, Trust, Verdict
 from storage.verify_export import verify_export

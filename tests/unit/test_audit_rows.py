@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from storage.audit_text import AuditRecord, audit_text
 from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.unit_of_work import AuditEntry, Store
 from tests.rows import audit_rows
 from tests.secrets import SECRETS

@@ -14,7 +14,7 @@ from commands.evidence_checks import separate
 from commands.evidence_find import Attached
 from commands.evidence_tell import tell
 from commands.evidence_told import Apart, Holds, Told
-from storage.audit_index import Recorded
+from storage.audit_text import Recorded
 
 ASKER, ROB, BOT = "U0ANN", "U0ROB", "locktender"
 START = datetime(2026, 3, 4, 9, tzinfo=UTC)

@@ -13,8 +13,9 @@ import pytest
 
 from storage.audit_text import audit_text
 from storage.canonical import leaf_hash
-from storage.models import AuditRow, Change, Deployment
+from storage.models import Change, Deployment
 from storage.phases import Phase
+from storage.record_models import AuditRow
 from storage.unit_of_work import BOT
 from tests.unit.gate_fate import Blow
 from tests.unit.gate_host import Check

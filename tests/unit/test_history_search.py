@@ -18,7 +18,7 @@ from storage.audit_index import MARK, catch_up
 from storage.database import Database
 from storage.history import AuditFilter, audit_history, search
 from storage.marks import mark
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.unit_of_work import AuditEntry, Store
 from tests.rows import audit_rows
 

@@ -17,7 +17,7 @@ from storage import keys, ledger, ledger_keys
 from storage.database import Database
 from storage.keys import KeyFile, KeyFileError, Keys
 from storage.merkle import frontier_of
-from storage.models import AuditRow
+from storage.record_models import AuditRow
 from storage.signing import PrivateKey, SignedHead, Stamp, TreeHead
 from storage.unit_of_work import AuditEntry, Store
 from tests.rows import audit_rows

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, bindparam, inspect, text
 from sqlmodel import SQLModel
 
-from storage import database, ledger, ledger_keys, models, proofs
+from storage import database, ledger, ledger_keys, models, proofs, record_models
 from storage.audit_text import audit_text
 from storage.canonical import canonical, leaf_hash
 from storage.database import Database
@@ -47,7 +47,7 @@ def engine(empty: str) -> Iterator[Engine]:
 
 
 def test_an_empty_database_becomes_what_the_models_say(engine: Engine) -> None:
-    assert models.Deployment.metadata is SQLModel.metadata
+    assert models.Deployment.metadata is record_models.AuditRow.metadata is SQLModel.metadata
     database.upgrade(engine)
     with engine.connect() as connection:
         context = MigrationContext.configure(
@@ -136,7 +136,7 @@ def test_a_record_of_the_first_release_goes_forward_and_its_history_can_be_prove
                 "details": canonical({"n": seq, "w": "\u2028"}),
             }
             row |= dict.fromkeys(("team_id", "actor", "app", "environment", "deployment_id", "reason_code"), "x")
-            leaf = leaf_hash(audit_text(models.AuditRow(**row)))
+            leaf = leaf_hash(audit_text(record_models.AuditRow(**row)))
             columns = ", ".join([*row, "leaf"])
             marks = ", ".join(f":{name}" for name in [*row, "leaf"])
             statement = text(f"INSERT INTO audit ({columns}) VALUES ({marks})").bindparams(  # noqa: S608 - our own words

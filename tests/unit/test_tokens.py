@@ -14,7 +14,8 @@ from bot.web.limits import MOST_NAMES, Buckets
 from commands import tokens
 from commands.reasons import ReasonCode, Refused
 from commands.tokens import Bad, BadToken, Bearer, Right, Scope
-from storage.models import ApiToken, CatalogueVersion
+from storage.models import CatalogueVersion
+from storage.record_models import ApiToken
 from storage.unit_of_work import Store
 from tests.desk_rig import MINIMAL
 from tests.rows import audit_rows

@@ -10,8 +10,8 @@ from commands.audit_rows import told_row
 from storage import ledger_keys, proofs
 from storage.audit_text import audit_text
 from storage.canonical import leaf_hash
-from storage.models import AuditRow
 from storage.proofs import NoProofError
+from storage.record_models import AuditRow
 from storage.unit_of_work import UnitOfWork
 
 LARGEST = 2**31 - 1

@@ -9,7 +9,7 @@ from bot.slack.parse_audit import FILTERS, parse_audit
 from commands import audit_filter
 from commands.reasons import ReasonCode, Refused
 from commands.requests import History, Mistake, typed
-from storage.audit_index import Recorded
+from storage.audit_text import Recorded
 from storage.history import search
 from storage.unit_of_work import UnitOfWork
 

@@ -12,8 +12,9 @@ from commands import audit_show
 from commands.audit_rows import told_row
 from commands.shown import Shown
 from storage import ledger_keys
-from storage.audit_index import Recorded
-from storage.models import Approval, AuditRow, Change, Deployment
+from storage.audit_text import Recorded
+from storage.models import Approval, Change, Deployment
+from storage.record_models import AuditRow
 from storage.unit_of_work import UnitOfWork
 
 MOST_DIFF = 200_000
