@@ -22,7 +22,7 @@ VERIFY_SECONDS = 120.0
 """How long `/audit verify` may take; the command line has no such limit."""
 INDEX_SECONDS = 1.5
 """How long one round of indexing may take; it comes every two seconds."""
-GENTLY, PAUSE = 50, 0.15
+GENTLY, PAUSE = 25, 0.08
 """Rows indexed in one transaction, and seconds from one to the next: acks come in between."""
 FAR_BEHIND = 2_000
 """Rows that are not indexed yet at which to hurry instead: a record that was there before the index."""
@@ -59,8 +59,8 @@ class Recordkeeping:
 
     def _index(self) -> None:
         until = time.monotonic() + INDEX_SECONDS
+        hurried = audit_index.behind(self._store) > FAR_BEHIND
         while time.monotonic() < until:
-            hurried = audit_index.behind(self._store) > FAR_BEHIND
             if not audit_index.catch_up(self._store, audit_index.BATCH if hurried else GENTLY):
                 return
             if not hurried:

@@ -7,18 +7,18 @@ the mark are looked through one by one (storage.history), so a search never wait
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.dialects import postgresql
 
-from storage import marks
 from storage.audit_text import Recorded
 from storage.models import Mark
+from storage.prepared import Prepared
 from storage.record_models import AuditIndex, AuditRow
 from storage.unit_of_work import Store, UnitOfWork
 from storage.words import tokens_of
@@ -36,6 +36,31 @@ _COMMITS = ("commit", "merge", "gitCommit")  # details that name what a row is a
 _VERSIONS = ("version", "tag")
 _STATES = ("phase", "status")
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_STORED = (
+    "seq",
+    "at",
+    "action",
+    "subject",
+    "app",
+    "environment",
+    "actor",
+    "status",
+    "commit_sha",
+    "version",
+    "deployment_id",
+)
+_MARKS, _RECORD, _INDEX = (cast("Any", model).__table__ for model in (Mark, AuditRow, AuditIndex))
+_MARKED = Prepared(select(_MARKS.c.value).where(_MARKS.c.name == bindparam("name")))
+_FIRST = Prepared(_MARKS.insert())
+_MOVE = Prepared(_MARKS.update().where(_MARKS.c.name == bindparam("marked")).values(value=bindparam("value")))
+_NEXT = Prepared(
+    select(*(_RECORD.c[one.name] for one in fields(Recorded)))
+    .where(_RECORD.c.seq > bindparam("after"))
+    .order_by(_RECORD.c.seq)
+    .limit(bindparam("most"))
+)
+_NEW = Prepared(_INDEX.insert())
+_NEW_WORDS = Prepared(text("INSERT INTO audit_words (rowid, words) VALUES (:seq, :words)"))
 _LONGEST = 128  # characters of what is looked up as a whole
 
 
@@ -90,7 +115,8 @@ class Progress:
 
 def progress(uow: UnitOfWork) -> Progress:
     """How far the index got."""
-    return Progress.from_text(marks.mark(uow, MARK))
+    rows = uow.run(_MARKED, {"name": MARK})
+    return Progress.from_text(str(rows[0][0]) if rows else "")
 
 
 def terms(row: AuditRow | Recorded) -> Terms:
@@ -140,12 +166,11 @@ def catch_up(store: Store, limit: int = BATCH) -> int:
     with store.read() as uow:
         done = progress(uow)
         found = [terms(row) for row in _after(uow, done, limit)]
+    rows = _rows(found, on_sqlite=store.database.is_sqlite)
     if found:
         with store.write() as uow:
-            if (
-                _held(uow).seq == done.seq
-            ):  # else another replica was here in between; what is left is for the next call
-                _take(uow, done, found)
+            if _held(uow).seq == done.seq:  # else another replica was here: what is left is for the next call
+                _take(uow, done, found, rows)
     return len(found)
 
 
@@ -160,47 +185,42 @@ def extend(uow: UnitOfWork, limit: int) -> int:
     done = _held(uow)
     found = [terms(row) for row in _after(uow, done, limit)]
     if found:
-        _take(uow, done, found)
+        _take(uow, done, found, _rows(found, on_sqlite=_on_sqlite(uow)))
     return len(found)
-
-
-def _after(uow: UnitOfWork, done: Progress, limit: int) -> Sequence[AuditRow]:
-    table = cast("Any", AuditRow)
-    return uow.session.scalars(select(AuditRow).where(table.seq > done.seq).order_by(table.seq).limit(limit)).all()
-
-
-def _take(uow: UnitOfWork, done: Progress, found: Sequence[Terms]) -> None:
-    add(uow, found)
-    for one in found:
-        done = done.after(one)
-    marks.set_mark(uow, MARK, done.as_text())
 
 
 def add(uow: UnitOfWork, found: Sequence[Terms]) -> None:
     """Put rows into the index; the caller moves the mark."""
-    on_sqlite = uow.session.connection().dialect.name == "sqlite"
-    table = cast("Any", AuditIndex).__table__
-    texts = [{"seq": one.seq, "words": _words(one, quote="" if on_sqlite else "'")} for one in found]
-    rows = [
-        {
-            "seq": one.seq,
-            "at": one.at,
-            "action": one.action,
-            "subject": one.subject,
-            "app": one.app,
-            "environment": one.environment,
-            "actor": one.actor,
-            "status": one.status,
-            "commit_sha": one.commit_sha,
-            "version": one.version,
-            "deployment_id": one.deployment_id,
-            "words": "" if on_sqlite else words["words"],
-        }
-        for one, words in zip(found, texts, strict=True)
-    ]
-    uow.session.execute(table.insert(), rows)
-    if on_sqlite:
-        uow.session.execute(text("INSERT INTO audit_words (rowid, words) VALUES (:seq, :words)"), texts)
+    _put(uow, _rows(found, on_sqlite=_on_sqlite(uow)))
+
+
+def _after(uow: UnitOfWork, done: Progress, limit: int) -> list[Recorded]:
+    return [Recorded(*row) for row in uow.run(_NEXT, {"after": done.seq, "most": limit})]
+
+
+def _take(uow: UnitOfWork, done: Progress, found: Sequence[Terms], rows: Sequence[Mapping[str, object]]) -> None:
+    _put(uow, rows)
+    for one in found:
+        done = done.after(one)
+    uow.run(_MOVE, {"marked": MARK, "value": done.as_text()})
+
+
+def _rows(found: Sequence[Terms], *, on_sqlite: bool) -> list[dict[str, object]]:
+    """What is stored of each, words as SQLite's full text or as Postgres's wants them."""
+    quote = "" if on_sqlite else "'"
+    return [{name: getattr(one, name) for name in _STORED} | {"words": _words(one, quote=quote)} for one in found]
+
+
+def _put(uow: UnitOfWork, rows: Sequence[Mapping[str, object]]) -> None:
+    if not _on_sqlite(uow):
+        uow.run_many(_NEW, rows)
+        return
+    uow.run_many(_NEW, [{**row, "words": ""} for row in rows])
+    uow.run_many(_NEW_WORDS, [{"seq": row["seq"], "words": row["words"]} for row in rows])
+
+
+def _on_sqlite(uow: UnitOfWork) -> bool:
+    return uow.session.connection().dialect.name == "sqlite"
 
 
 def _words(found: Terms, *, quote: str) -> str:
@@ -210,12 +230,16 @@ def _words(found: Terms, *, quote: str) -> str:
 
 def _held(uow: UnitOfWork) -> Progress:
     """How far the index got, held until the transaction ends: two replicas must not index the same rows."""
+    if _on_sqlite(uow):  # the write lock covers every row
+        if not uow.run(_MARKED, {"name": MARK}):
+            uow.run(_FIRST, {"name": MARK, "value": ""})
+        return progress(uow)
     connection = uow.session.connection()
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(insert(Mark).values(name=MARK, value="").on_conflict_do_nothing(index_elements=["name"]))
-    held = None if connection.dialect.name == "sqlite" else True  # SQLite's write lock covers every row
-    found = uow.session.get(Mark, MARK, with_for_update=held, populate_existing=True)
-    return Progress.from_text(found.value if found is not None else "")
+    connection.execute(
+        postgresql.insert(Mark).values(name=MARK, value="").on_conflict_do_nothing(index_elements=["name"])
+    )
+    held = select(_MARKS.c.value).where(_MARKS.c.name == MARK).with_for_update()
+    return Progress.from_text(str(connection.execute(held).scalar_one()))
 
 
 def _first(details: dict[str, object], names: Sequence[str]) -> str:

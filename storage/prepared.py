@@ -5,7 +5,8 @@ takes the time, and Core runs them as any other.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from sqlalchemy import Connection, Dialect, Select
@@ -32,9 +33,19 @@ class Prepared:
         if connection.dialect.name != "sqlite":
             result = connection.execute(cast("Any", self._statement), self._fixed | dict(values))
             return [tuple(row) for row in result] if result.returns_rows else []
+        return self._made(connection.dialect).run(connection, values)
+
+    def run_many(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+        """The same for many rows of values, for a statement that gives none back."""
+        if connection.dialect.name != "sqlite":
+            connection.execute(cast("Any", self._statement), [self._fixed | dict(values) for values in rows])
+            return
+        self._made(connection.dialect).run_many(connection, rows)
+
+    def _made(self, dialect: Dialect) -> "_OnSqlite":
         if self._on_sqlite is None:
-            self._on_sqlite = _OnSqlite(self._statement, self._fixed, connection.dialect)
-        return self._on_sqlite.run(connection, values)
+            self._on_sqlite = _OnSqlite(self._statement, self._fixed, dialect)
+        return self._on_sqlite
 
 
 class _OnSqlite:
@@ -56,6 +67,17 @@ class _OnSqlite:
         self._back = _back(statement, dialect)
 
     def run(self, connection: Connection, values: Mapping[str, object]) -> list[Row]:
+        params = self._params(values)
+        with self._faults(connection):
+            rows = _driver(connection).execute(self._text, params).fetchall()
+        return [self._as_python(row) for row in rows] if self._back else rows
+
+    def run_many(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+        params = [self._params(values) for values in rows]
+        with self._faults(connection):
+            _driver(connection).executemany(self._text, params)
+
+    def _params(self, values: Mapping[str, object]) -> list[object]:
         params = dict(self._known)
         try:
             for name, value in values.items():
@@ -63,20 +85,26 @@ class _OnSqlite:
                 params[name] = value if convert is None else convert(value)
         except ValueError as error:
             raise StatementError(str(error), self._text, None, error, hide_parameters=True) from error
-        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        return [params[name] for name in self._order]
+
+    @contextmanager
+    def _faults(self, connection: Connection) -> Iterator[None]:
         try:
-            rows = driver.execute(self._text, [params[name] for name in self._order]).fetchall()
+            yield
         except sqlite3.Error as error:
             raise DBAPIError.instance(
                 self._text, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
             ) from error
-        return [self._as_python(row) for row in rows] if self._back else rows
 
     def _as_python(self, row: Row) -> Row:
         values = list(row)
         for at, convert in self._back:
             values[at] = convert(values[at])
         return tuple(values)
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _back(statement: ClauseElement, dialect: Dialect) -> tuple[tuple[int, Convert], ...]:

@@ -1,7 +1,7 @@
 """One transaction: the state, its audit row, and the messages that tell of it, together or not at all."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -127,6 +127,10 @@ class UnitOfWork:
     def run(self, prepared: Prepared, values: Mapping[str, object]) -> list[Row]:
         """The rows of a statement that every ack waits for."""
         return prepared.run(self._core, values)
+
+    def run_many(self, prepared: Prepared, rows: Sequence[Mapping[str, object]]) -> None:
+        """The same for many rows of values, for a statement that gives none back."""
+        prepared.run_many(self._core, rows)
 
     # ------------------------------------------------------------ deliveries
 
