@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import aiohttp
@@ -22,7 +22,7 @@ from slack_sdk.webhook.async_client import AsyncWebhookClient
 from bot.slack.answers import thread_message
 from bot.slack.blocks import SlackMessage
 from bot.slack.outbox_look import CardJob, NoteJob, Quiet
-from bot.slack.outbox_rows import LEASE, RATE_LIMITED, SENT, OutboxRows
+from bot.slack.outbox_rows import LEASE, RATE_LIMITED, SENT, OutboxRows, Outcome
 from storage.models import Target
 
 LOOK_EVERY = 1.0
@@ -30,6 +30,8 @@ ROUND_GAP = 0.1
 """Seconds between two rounds: what is written meanwhile shares the next, and nobody sees a tenth of a second. Twice as
 long after each round that was asked for and found nothing, up to LOOK_EVERY: while Slack takes no posts for a channel,
 every command asks for one."""
+TOGETHER = 0.02
+"""Seconds that the record of a card waits for those that are answered just after it."""
 TIMEOUT = 10
 """Seconds for one call to a response_url."""
 Call = Callable[..., Awaitable[AsyncSlackResponse]]
@@ -114,7 +116,7 @@ class Outbox:
         """One round: lease what is due and send it. True when there was something."""
         until = self._clock() + LEASE.total_seconds() - TIMEOUT
         cards, notes = await asyncio.to_thread(self._rows.lease, self._quiet_now())
-        await asyncio.gather(*(self._card(job) for job in cards))
+        await self._cards(cards)
         held: list[tuple[NoteJob, float]] = []
         for note in notes:  # one after another: replies in a thread keep their order
             if self._clock() > until:
@@ -129,25 +131,33 @@ class Outbox:
 
     # ------------------------------------------------------------ cards
 
-    async def _card(self, job: CardJob) -> None:
+    async def _cards(self, jobs: Sequence[CardJob]) -> None:
+        """Send them beside each other, and record together what ends at about the same time.
+
+        Nothing waits long for that: a click on a card counts when its place is on record.
+        """
+        waiting = {asyncio.create_task(self._card(job)) for job in jobs}
+        while waiting:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            ended, waiting = await asyncio.wait(waiting, timeout=TOGETHER)
+            await asyncio.to_thread(self._rows.record, [task.result() for task in ended])
+
+    async def _card(self, job: CardJob) -> Outcome:
         shown = _hash(job.message)
         if job.ts and shown == job.shown:
-            await asyncio.to_thread(self._rows.card_sent, job, job.ts, shown)
-            return
+            return self._rows.card_sent(job, job.ts, shown)
         method = "update" if job.ts else f"post:{job.channel}"
         if (wait := self._quiet_for(method)) > 0:
-            await asyncio.to_thread(self._rows.card_held, job, wait)
-            return
+            return self._rows.card_held(job, wait)
         try:
             ts = await self._post_card(job)
         except SlackApiError as error:
             wait = self._hold(method, error, job.attempts)
-            await asyncio.to_thread(self._rows.card_failed, job, _code(error), wait)
+            return self._rows.card_failed(job, _code(error), wait)
         except _NO_ANSWER as error:
-            await asyncio.to_thread(self._rows.card_failed, job, type(error).__name__, _backoff(job.attempts))
-        else:
-            SENT.labels("sent").inc()
-            await asyncio.to_thread(self._rows.card_sent, job, ts, shown)
+            return self._rows.card_failed(job, type(error).__name__, _backoff(job.attempts))
+        SENT.labels("sent").inc()
+        return self._rows.card_sent(job, ts, shown)
 
     def _quiet_now(self) -> Quiet:
         held = {method for method in self._quiet if self._quiet_for(method) > 0}

@@ -1,6 +1,6 @@
 """The database side of the outbox: what is taken, and what became of it. What is due: bot.slack.outbox_look."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
@@ -25,6 +25,8 @@ KEEP_FOR = timedelta(hours=24)
 UNSENDABLE = frozenset({"invalid_blocks", "msg_too_long", "no_text", "user_not_found", "user_not_in_channel"})
 """Errors of the message itself: it is given up, so that what comes after it in its thread is not held up."""
 RATE_LIMITED = "ratelimited"
+Outcome = Callable[[UnitOfWork], None]
+"""What became of a card, to be put on record."""
 SENT = Counter("locktender_slack_messages_total", "Messages sent to Slack, by outcome", ["outcome"])
 log = structlog.get_logger("outbox")
 
@@ -82,27 +84,37 @@ class OutboxRows:
         connection.execute(update(table).where(key.in_(list(taken))).values(**values))
         return taken
 
-    def card_sent(self, job: CardJob, ts: str, shown: str) -> None:
-        """It shows the revision that was leased; it is still behind when there is a newer one."""
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """What became of cards, in one transaction: several end at the same time, and acks wait for each write."""
         with self._store.write() as uow:
+            for outcome in outcomes:
+                outcome(uow)
+
+    def card_sent(self, job: CardJob, ts: str, shown: str) -> Outcome:
+        """It shows the revision that was leased; it is still behind when there is a newer one."""
+
+        def put(uow: UnitOfWork) -> None:
             card = uow.session.get(Card, job.deployment_id)
             if card is not None:
                 card.ts, card.shown, card.attempts, card.error = ts, shown, 0, ""
                 card.behind = gate.revision(uow, job.deployment_id) != job.revision
                 card.not_before = uow.now + UPDATE_GAP
 
-    def card_failed(self, job: CardJob, code: str, seconds: float) -> None:
+        return put
+
+    def card_failed(self, job: CardJob, code: str, seconds: float) -> Outcome:
         """Look again in `seconds`; in a minute at the earliest when a person has to mend something first."""
         SENT.labels("failed").inc()
         log.warning("outbox.card_failed", deployment=job.deployment_id, channel=job.channel, error=code)
-        self._card_later(job, code, max(seconds, MEND_FIRST) if code in HOPELESS else seconds)
+        return self._card_later(job, code, max(seconds, MEND_FIRST) if code in HOPELESS else seconds)
 
-    def card_held(self, job: CardJob, seconds: float) -> None:
+    def card_held(self, job: CardJob, seconds: float) -> Outcome:
         """Slack said not to call for a while: the card was not tried."""
-        self._card_later(job, RATE_LIMITED, seconds)
+        return self._card_later(job, RATE_LIMITED, seconds)
 
-    def _card_later(self, job: CardJob, code: str, seconds: float) -> None:
-        with self._store.write() as uow:
+    @staticmethod
+    def _card_later(job: CardJob, code: str, seconds: float) -> Outcome:
+        def put(uow: UnitOfWork) -> None:
             card = uow.session.get(Card, job.deployment_id)
             if card is None:
                 return
@@ -110,6 +122,8 @@ class OutboxRows:
             if code == RATE_LIMITED:
                 card.attempts = job.attempts  # it certainly was not posted: no need to look for it first
             card.not_before = uow.now + timedelta(seconds=seconds)
+
+        return put
 
     def note_sent(self, job: NoteJob, ts: str) -> None:
         """Done; its address is forgotten."""

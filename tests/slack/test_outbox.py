@@ -7,7 +7,7 @@ in the middle (tests/crash).
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,9 +24,10 @@ from bot.sandbox.server import Fault, Misbehaviour
 from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
 from bot.sandbox.slack_model import DEPLOYMENTS, DEVELOPER, Message
+from bot.slack import outbox as outbox_module
 from bot.slack.outbox import Outbox
 from bot.slack.outbox_look import BATCH
-from bot.slack.outbox_rows import KEEP_FOR, OutboxRows, depth
+from bot.slack.outbox_rows import KEEP_FOR, OutboxRows, Outcome, depth
 from storage import models
 from storage.database import Database, sqlite_url
 from storage.models import Card, Deployment, Target
@@ -165,6 +166,35 @@ async def desk(slack: SlackServer, tmp_path: Path, sqlite_template: Path) -> Asy
 
 
 # ---------------------------------------------------------------- once, and the newest
+
+
+async def test_cards_that_are_answered_together_are_recorded_in_one_transaction(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [desk.request(app=f"web-{number}") for number in range(4)]
+    recorded: list[int] = []
+    record = OutboxRows.record
+
+    def counted(rows: OutboxRows, outcomes: Sequence[Outcome]) -> None:
+        recorded.append(len(outcomes))
+        record(rows, outcomes)
+
+    monkeypatch.setattr(OutboxRows, "record", counted)
+    monkeypatch.setattr(outbox_module, "TOGETHER", 1.0)
+    await desk.settle()
+    assert recorded == [4]
+    assert all(desk.card(name).ts for name in names)
+
+
+async def test_a_card_that_slack_does_not_answer_holds_up_no_other(desk: Desk) -> None:
+    slow = desk.request(app="slow")
+    desk.spoil("/api/chat.postMessage", Misbehaviour.DELAY, seconds=1.5)
+    other = desk.request(app="web")
+    round_ = asyncio.create_task(desk.outbox.once())
+    while not (desk.card(slow).ts or desk.card(other).ts):
+        assert not round_.done(), "nothing was recorded before the slow one had ended"
+        await asyncio.sleep(0.02)
+    await round_
 
 
 async def test_a_card_is_posted_once_and_then_updated_in_place(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
+from bot.slack.outbox_look import CardJob
 from bot.slack.outbox_rows import OutboxRows
 from storage.models import Card, Deployment, Message, Target
 from storage.newcomers import NewDeployment
@@ -32,6 +33,11 @@ def plain(store: Store) -> OutboxRows:
     return OutboxRows(store, lambda _: "")
 
 
+def _sent(store: Store, job: CardJob) -> None:
+    rows = plain(store)
+    rows.record([rows.card_sent(job, "1.1", "hash")])
+
+
 def test_what_is_taken_is_not_due_again(store: Store) -> None:
     name = committed(store)
     note(store, "one")
@@ -53,7 +59,7 @@ def test_a_card_that_another_replica_posted_meanwhile_is_not_posted_twice(store:
         if not asked:
             asked.append(sha)
             cards, notes = plain(store).lease()
-            plain(store).card_sent(cards[0], "1.1", "hash")
+            _sent(store, cards[0])
             plain(store).note_failed(notes[0], "timeout", 0)
             with store.write() as uow:  # and both are due again at once
                 for row in (*uow.session.scalars(select(Card)), *uow.session.scalars(select(Message))):
@@ -84,7 +90,7 @@ def test_a_reply_waits_for_its_card(store: Store) -> None:
     note(store, "reply", Target.THREAD, deployment_id=name)
     cards, notes = plain(store).lease()
     assert notes == []
-    plain(store).card_sent(cards[0], "1.1", "hash")
+    _sent(store, cards[0])
     with store.write() as uow:
         uow.session.scalars(select(Message)).one().not_before = uow.now
     _, notes = plain(store).lease()
