@@ -90,7 +90,7 @@ class _HttpSandbox(Sandbox):
     """A sandbox whose program is reached over HTTP, on a port that is known beforehand."""
 
     def __init__(self, home: Path) -> None:
-        speed = Speed(stage=120, pod=0.5, poll=2, executors=RUNNING + 4)
+        speed = Speed(stage=120, pod=0.5, poll=10, executors=RUNNING + 4)
         super().__init__(home, speed=speed, create=lambda bare: create_monorepo(bare, APPS, 200), applied=())
         self.port = _free_port()
         self.request_url = f"http://127.0.0.1:{self.port}/slack/events"

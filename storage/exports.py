@@ -37,8 +37,12 @@ def ask(uow: UnitOfWork, export: Export) -> None:
 def lease(store: Store) -> ExportJob | None:
     """The next file to make, for one replica; None when nothing waits. A crash gives it back when the lease ends."""
     table = cast("Any", Export)
+    waits = table.waiting, table.not_before <= store.clock()
+    with store.read() as uow:  # nearly always nothing does: acks need not wait for finding that out
+        if uow.session.execute(select(table.id).where(*waits).limit(1)).first() is None:
+            return None
     with store.write() as uow:
-        due = select(Export).where(table.waiting, table.not_before <= uow.now).order_by(table.not_before).limit(1)
+        due = select(Export).where(*waits).order_by(table.not_before).limit(1)
         found = uow.locked(due)
         if not found:
             return None

@@ -4,12 +4,20 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from storage.models import Approval, Card, Change, ChangeState, Deployment
 from storage.phases import Phase
+from storage.prepared import Prepared
 from storage.unit_of_work import UnitOfWork
 
+_CHANGES = cast("Any", Change).__table__
+_DUE = Prepared(
+    select(_CHANGES.c.id)
+    .where(_CHANGES.c.visit_at <= bindparam("now", type_=_CHANGES.c.visit_at.type))
+    .order_by(_CHANGES.c.visit_at)
+    .limit(bindparam("most"))
+)
 LIVE = (ChangeState.PREPARING, ChangeState.OPEN, ChangeState.APPROVED)
 """The states of changes that may still be merged."""
 
@@ -85,9 +93,7 @@ def said_before(uow: UnitOfWork, change: Change, login: str, at: datetime) -> bo
 
 def due(uow: UnitOfWork, limit: int) -> list[str]:
     """Ids of changes that are to be looked at now, longest due first."""
-    table = cast("Any", Change)
-    query = select(table.id).where(table.visit_at <= uow.now).order_by(table.visit_at).limit(limit)
-    return [str(one) for one in uow.session.scalars(query)]
+    return [str(one) for (one,) in uow.run(_DUE, {"now": uow.now, "most": limit})]
 
 
 def lease(uow: UnitOfWork, change_id: str, span: timedelta) -> datetime | None:

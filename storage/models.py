@@ -69,6 +69,7 @@ class Kind(StrEnum):
 
 IS_OPEN = f"phase IN ({', '.join(repr(str(phase)) for phase in phases.OPEN)})"
 """As text: a database takes an index of some rows only where it can read in the question that it asks for no others."""
+_PLANNED = "visit_at IS NOT NULL"
 
 
 class Deployment(SQLModel, table=True):
@@ -201,6 +202,7 @@ class Change(SQLModel, table=True):
         Index("changes_by_state", "state", "visit_at"),
         Index("changes_by_token", "token"),
         Index("changes_by_review", "review_due"),
+        Index("changes_due", "visit_at", sqlite_where=text(_PLANNED), postgresql_where=text(_PLANNED)),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=32)  # of a single deployment: its id

@@ -17,9 +17,6 @@ class AuditRow(SQLModel, table=True):
 
     __tablename__ = "audit"
     __table_args__ = (
-        Index("audit_by_target", "app", "environment", "seq"),
-        Index("audit_by_environment", "environment", "seq"),
-        Index("audit_by_actor", "actor", "seq"),
         Index("audit_by_deployment", "deployment_id", "seq"),
         Index("audit_told", "action", "seq", sqlite_where=text(TOLD), postgresql_where=text(TOLD)),
     )

@@ -1,5 +1,6 @@
 """reconcile: one build that applies what git says."""
 
+import random
 from datetime import timedelta
 
 from bot.steps.base import DONE, Point, Step, entry, tell_thread
@@ -12,6 +13,8 @@ from storage.phases import Stage
 POLL_SECONDS = 1.0
 SLOWEST_POLL_SECONDS = 5.0
 """A build of minutes is not asked for every second: the pause grows to a fifth of what it has taken."""
+SPREAD = 0.8, 1.2
+"""Builds that started together are not asked for at the same instant for ever."""
 GOING_ON = {BuildState.QUEUED, BuildState.RUNNING}
 
 
@@ -49,7 +52,8 @@ class Reconcile(Step):
 
     def _pause(self, row: Deployment) -> float:
         waited = self.store.clock() - row.stage_started if row.stage_started else timedelta()
-        return min(SLOWEST_POLL_SECONDS, max(POLL_SECONDS, waited.total_seconds() / 5))
+        pause = min(SLOWEST_POLL_SECONDS, max(POLL_SECONDS, waited.total_seconds() / 5))
+        return pause * random.uniform(*SPREAD)  # noqa: S311 - nobody gains by guessing it
 
     def _trigger(self, row: Deployment, attempt: int, pipeline: Pipeline) -> None:
         if not row.build_state:

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from storage import database
+from storage import database, exports, gate
 from storage.database import BUSY_TIMEOUT_MS, Database
 from storage.unit_of_work import Store
 from tests.rows import audit_rows
@@ -175,3 +176,47 @@ def test_what_waits_for_a_target_is_found_without_reading_all_that_ever_ran_ther
     store.database.close()
     assert len(plans) == 2
     assert all("open_deployments" in plan for plan in plans), plans
+
+
+def test_the_log_is_folded_beside_writers_and_not_by_them(path: Path) -> None:
+    store = Store(Database(database.sqlite_url(path)))
+    log = path.with_name(f"{path.name}-wal")
+
+    def write(times: int) -> None:
+        for _ in range(times):
+            with store.write() as uow:
+                uow.first_time(uuid4().hex, "a" * 3000)
+
+    write(600)  # each commit changes several pages: SQLite alone would begin the log anew at a thousand of them
+    grown = log.stat().st_size
+    assert grown > 1_500 * 4096
+    store.database.fold_log()
+    write(100)
+    assert log.stat().st_size == grown, "what was folded was not written over"
+    with store.read() as reader:
+        reader.answered("none")  # a reader in the middle of a snapshot holds up nobody
+        write(1)
+        store.database.fold_log()
+        write(1)
+    store.database.close()
+
+
+def test_changes_that_are_due_are_found_without_reading_all_that_ever_were(path: Path) -> None:
+    store = Store(Database(database.sqlite_url(path)))
+    asked: list[str] = []
+    with store.read() as uow:
+        driver = uow.session.connection().connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.set_trace_callback(asked.append)
+        gate.due(uow, 4)
+        driver.set_trace_callback(None)
+        plan = str(driver.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall())
+    store.database.close()
+    assert "changes_due" in plan
+
+
+def test_looking_for_files_that_were_asked_for_takes_no_lock_when_there_is_none(path: Path) -> None:
+    store = Store(Database(database.sqlite_url(path)))
+    with store.write():
+        assert exports.lease(store) is None  # as a writer it would wait for this one, for ever
+    store.database.close()
