@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 from sqlalchemy import bindparam, func, select, text
@@ -105,6 +105,7 @@ class Progress:
         return json.dumps([self.seq, self.latest.isoformat(), self.skew // timedelta(microseconds=1)])
 
     @classmethod
+    @lru_cache(maxsize=8)  # every search asks, and it seldom moves
     def from_text(cls, stored: str) -> "Progress":
         """What `as_text` wrote."""
         if not stored:
@@ -185,13 +186,13 @@ def extend(uow: UnitOfWork, limit: int) -> int:
     done = _held(uow)
     found = [terms(row) for row in _after(uow, done, limit)]
     if found:
-        _take(uow, done, found, _rows(found, on_sqlite=_on_sqlite(uow)))
+        _take(uow, done, found, _rows(found, on_sqlite=uow.on_sqlite))
     return len(found)
 
 
 def add(uow: UnitOfWork, found: Sequence[Terms]) -> None:
     """Put rows into the index; the caller moves the mark."""
-    _put(uow, _rows(found, on_sqlite=_on_sqlite(uow)))
+    _put(uow, _rows(found, on_sqlite=uow.on_sqlite))
 
 
 def _after(uow: UnitOfWork, done: Progress, limit: int) -> list[Recorded]:
@@ -212,15 +213,11 @@ def _rows(found: Sequence[Terms], *, on_sqlite: bool) -> list[dict[str, object]]
 
 
 def _put(uow: UnitOfWork, rows: Sequence[Mapping[str, object]]) -> None:
-    if not _on_sqlite(uow):
+    if not uow.on_sqlite:
         uow.run_many(_NEW, rows)
         return
     uow.run_many(_NEW, [{**row, "words": ""} for row in rows])
     uow.run_many(_NEW_WORDS, [{"seq": row["seq"], "words": row["words"]} for row in rows])
-
-
-def _on_sqlite(uow: UnitOfWork) -> bool:
-    return uow.session.connection().dialect.name == "sqlite"
 
 
 def _words(found: Terms, *, quote: str) -> str:
@@ -230,7 +227,7 @@ def _words(found: Terms, *, quote: str) -> str:
 
 def _held(uow: UnitOfWork) -> Progress:
     """How far the index got, held until the transaction ends: two replicas must not index the same rows."""
-    if _on_sqlite(uow):  # the write lock covers every row
+    if uow.on_sqlite:  # the write lock covers every row
         if not uow.run(_MARKED, {"name": MARK}):
             uow.run(_FIRST, {"name": MARK, "value": ""})
         return progress(uow)

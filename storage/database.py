@@ -133,10 +133,10 @@ class Database:
         self._shared = threading.local()
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
+    def read(self) -> Iterator[Connection]:
         """A snapshot; the database refuses to change anything in it."""
-        with Session(self._reader, expire_on_commit=False, autoflush=False) as session:
-            yield session
+        with self._reader.connect() as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -146,12 +146,11 @@ def _page(
     """Rows between these numbers whose columns are as wished, and whose text has these tokens too."""
     said = {name: value for name in _GIVEN if (value := getattr(wished, name))}
     shape = frozenset(said) | ({"whole"} if ":" in wished.action else set()) | ({"words"} if tokens else set())
-    on_sqlite = uow.session.get_bind().dialect.name == "sqlite"
-    query = _on_sqlite(shape) if on_sqlite else _on_postgres(shape)
+    query = _on_sqlite(shape) if uow.on_sqlite else _on_postgres(shape)
     values: dict[str, object] = {name: value for name, value in said.items() if name != "words"}
     if wished.commit:  # every id is hex: `g` is behind all that begin so
         values["behind_commit"] = f"{wished.commit}g"
-    if on_sqlite and _cut(shape):
+    if uow.on_sqlite and _cut(shape):
         values["said"] = _fts5(wished, tokens)
     elif "words" in shape:
         values["said"] = " & ".join(_lexeme(one) for one in (*tokens, *wanted(wished.words)))

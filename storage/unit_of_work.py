@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, cast
 
 from sqlalchemy import Connection, bindparam, func, select, text
@@ -104,25 +105,35 @@ class UnitOfWork:
     def __init__(
         self,
         database: Database,
-        session: Session,
+        opened: Session | Connection,
         clock: Clock,
         signer: ledger.Signer | None = None,
         *,
         writing: bool,
     ) -> None:
-        self.session = session
         self.now = clock()
+        self.on_sqlite = database.is_sqlite
+        self._opened = opened
         self._database = database
         self._signer = signer
-        self._connection: Connection | None = None
         self._locks_rows = writing and not database.is_sqlite  # SQLite's write lock covers every row
 
-    @property
+    @cached_property
+    def session(self) -> Session:
+        """The transaction with the ORM: made when it is asked for, which takes as long as a small query or two."""
+        if isinstance(self._opened, Session):
+            return self._opened
+        return Session(self._opened, expire_on_commit=False, autoflush=False)
+
+    def end(self) -> None:
+        """Let go of what was read with the ORM: it can be looked at on, and put into another unit of work."""
+        if "session" in vars(self):
+            self.session.close()
+
+    @cached_property
     def _core(self) -> Connection:
         """The transaction without the ORM."""
-        if self._connection is None:
-            self._connection = self.session.connection()
-        return self._connection
+        return self._opened.connection() if isinstance(self._opened, Session) else self._opened
 
     def run(self, prepared: Prepared, values: Mapping[str, object]) -> list[Row]:
         """The rows of a statement that every ack waits for."""
@@ -360,5 +371,9 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
         """A snapshot."""
-        with self.database.read() as session:
-            yield UnitOfWork(self.database, session, self.clock, writing=False)
+        with self.database.read() as connection:
+            uow = UnitOfWork(self.database, connection, self.clock, writing=False)
+            try:
+                yield uow
+            finally:
+                uow.end()

@@ -59,8 +59,8 @@ def test_a_transaction_that_will_write_takes_the_lock_at_its_start(path: Path) -
 
 def test_a_lock_that_is_never_given_back_is_told_as_a_database_that_cannot_be_used(path: Path) -> None:
     store = Database(database.sqlite_url(path))
-    with store.read() as session:
-        session.connection().exec_driver_sql("PRAGMA busy_timeout=1")
+    with store.read() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=1")
     outsider = sqlite3.connect(path, isolation_level=None)
     outsider.execute("BEGIN IMMEDIATE")
     with pytest.raises(OperationalError, match="locked"), store.write() as session:
