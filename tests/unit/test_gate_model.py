@@ -281,4 +281,4 @@ def test_no_path_goes_round_the_gate_and_none_is_lost(sqlite_template: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_long_path_goes_round_the_gate(sqlite_template: Path) -> None:
-    _play(sqlite_template, 300, 50, Phase.shrink)
+    _play(sqlite_template, 100, 50, Phase.shrink)
