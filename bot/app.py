@@ -288,7 +288,7 @@ class Program:
         seconds = self.settings.poll_seconds
         self.schedule.every("infra-repo", timedelta(seconds=seconds), self._look_at_git)
         self.record.plan(self.schedule)
-        self.schedule.every("log", timedelta(seconds=1), self.store.database.fold_log)
+        self.schedule.every("log", timedelta(seconds=0.5), self.store.database.fold_log)
         self.schedule.every("waiting", timedelta(seconds=1), self._look_at_waiting)
         self.schedule.every("debts", timedelta(minutes=1), self._nag)
         self.schedule.every("deliveries", timedelta(hours=1), self._forget)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HEAD = "0005"
 """The newest migration: a test holds it to the scripts, so that a process that needs none does not load them."""
 BUSY_TIMEOUT_MS = 10_000
-LONGEST_LOG = 8_000
+LONGEST_LOG = 16_000
 """Pages of 4 KB in SQLite's write-ahead log at which whoever commits moves them into the file, and waits for that."""
 IDLE_TIMEOUT_MS = 30_000
 """A replica whose machine dies inside a transaction holds its locks, the right to decide among them, until Postgres
