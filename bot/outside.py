@@ -70,19 +70,32 @@ class ExternalChanges:
         if not self._leads_to(head, examined):
             self._rewritten(examined, head, known)
             return 1
-        commits = self._infra.log(head, examined, (), FARTHEST)
-        found, before = 0, examined
-        for commit in commits[: -MOST - 1 : -1]:  # the oldest first
-            with self._store.read() as uow:
-                ours = marks.is_recorded(uow, commit.sha)
-                soon = marks.may_be_recorded_soon(uow, _ids(commit))
-            if soon and not ours:
-                return found  # its record follows within a moment: it is looked at again then
-            touched = () if ours else self._touched(commit, known)
-            if not self._record(before, commit, touched, known):
-                return found  # another replica is ahead
-            found, before = found + bool(touched), commit.sha
+        commits = self._infra.log(head, examined, (), FARTHEST)[: -MOST - 1 : -1]  # the oldest first
+        with self._store.read() as uow:
+            ours = marks.recorded(uow, [commit.sha for commit in commits])
+        found, before, passed = 0, examined, None
+        for commit in commits:
+            touched = () if commit.sha in ours else self._brings(commit, known)
+            if touched is None:
+                break  # its record follows within a moment: it is looked at again then
+            if touched:
+                if not self._record(before, commit, touched, known):
+                    return found  # another replica is ahead
+                found, before, passed = found + 1, commit.sha, None
+            else:
+                passed = commit  # many of ours may follow one another: one transaction for all of them
+        if passed is not None:
+            self._record(before, passed, (), known)
         return found
+
+    def _brings(self, commit: LoggedCommit, known: Catalogue) -> Places | None:
+        """What a commit that was not ours a moment ago touches; None when it is just being recorded as ours."""
+        with self._store.read() as uow:  # both in one snapshot: it may be recorded between two
+            ours = bool(marks.recorded(uow, [commit.sha]))
+            soon = marks.may_be_recorded_soon(uow, _ids(commit))
+        if ours:
+            return ()
+        return None if soon else self._touched(commit, known)
 
     def _leads_to(self, head: str, examined: str) -> bool:
         """False when the history was rewritten. Then the old commit may be gone from the mirror, or there as before."""

@@ -1,5 +1,6 @@
 """How far things have been looked at, and whose a commit is."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from sqlalchemy import or_, select
@@ -24,14 +25,14 @@ def set_mark(uow: UnitOfWork, name: str, value: str) -> None:
         found.value = value
 
 
-def is_recorded(uow: UnitOfWork, commit: str) -> bool:
-    """True when a deployment or a merged change names this commit as its own."""
+def recorded(uow: UnitOfWork, commits: Sequence[str]) -> frozenset[str]:
+    """Those of these commits that a deployment or a merged change names as its own."""
     deployment, change = cast("Any", Deployment), cast("Any", Change)
-    mine = select(deployment.id).where(deployment.commit_sha == commit, deployment.base_sha != commit).limit(1)
-    if uow.session.execute(mine).first() is not None:
-        return True
-    merged = select(change.id).where(change.merge_sha == commit).limit(1)
-    return uow.session.execute(merged).first() is not None
+    mine = select(deployment.commit_sha).where(
+        deployment.commit_sha.in_(commits), deployment.base_sha != deployment.commit_sha
+    )
+    merged = select(change.merge_sha).where(change.merge_sha.in_(commits))
+    return frozenset(uow.session.scalars(mine)) | frozenset(uow.session.scalars(merged))
 
 
 def may_be_recorded_soon(uow: UnitOfWork, ids: list[str]) -> bool:

@@ -167,6 +167,33 @@ def test_our_own_commits_are_nothing(rig: OutsideRig) -> None:
     assert rig.rows() == []
 
 
+def test_many_of_our_own_commits_are_passed_in_one_transaction(
+    rig: OutsideRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        before = rig.github.branch("main") or ""
+        sha = rig.github.push("main", {STAGING: changed(f"1.{number}")}, "alice")
+        rig.deployment(commit_sha=sha, base_sha=before, phase=Phase.SUCCEEDED)
+    writes, write = [], rig.store.write
+    monkeypatch.setattr(rig.store, "write", lambda: writes.append(1) or write())
+    assert rig.main.look() == 0
+    assert len(writes) == 1
+    with rig.store.read() as uow:
+        assert marks.mark(uow, MARK) == rig.github.branch("main")
+
+
+def test_what_lies_between_commits_of_ours_is_found(rig: OutsideRig) -> None:
+    for number in range(4):
+        before = rig.github.branch("main") or ""
+        author = "mallory" if number in {1, 2} else "alice"
+        sha = rig.github.push("main", {PRODUCTION: changed(f"1.{number}")}, author)
+        if author == "alice":
+            rig.deployment(commit_sha=sha, base_sha=before, phase=Phase.SUCCEEDED)
+    assert rig.main.look() == 2
+    assert [row.actor for row in rig.rows()] == ["git:mallory@company.example"] * 2
+    assert rig.main.look() == 0
+
+
 def test_a_trailer_alone_makes_a_commit_nobodys(rig: OutsideRig) -> None:
     ours = rig.deployment(commit_sha="a" * 40, base_sha="b" * 40, phase=Phase.SUCCEEDED)
     rig.github.push("main", {PRODUCTION: changed("6.6")}, "mallory", message=f"Deploy\n\nDeployment-Id: {ours}")
