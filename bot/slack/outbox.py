@@ -32,6 +32,10 @@ long after each round that was asked for and found nothing, up to LOOK_EVERY: wh
 every command asks for one."""
 TOGETHER = 0.02
 """Seconds that the record of a card waits for those that are answered just after it."""
+SLOW_FOR = 60.0
+"""Seconds for which a channel gets one post at a time, POST_GAP apart, after Slack has limited posts to it."""
+POST_GAP = 1.0
+"""Seconds between two such posts: Slack takes about one a second and channel."""
 TIMEOUT = 10
 """Seconds for one call to a response_url."""
 Call = Callable[..., Awaitable[AsyncSlackResponse]]
@@ -66,6 +70,8 @@ class Outbox:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._quiet: dict[str, float] = {}  # method and channel -> until when Slack does not want to be called
+        self._limited: dict[str, float] = {}  # the same -> when it said so last
+        self._notes_first = False
 
     def reclaim(self) -> None:
         """At the start of the only process: send what a dead one had taken."""
@@ -105,12 +111,17 @@ class Outbox:
             if last and not busy:
                 return
             if not self._stopping:
-                await asyncio.sleep(gap)
+                await asyncio.sleep(min(gap, self._until_next()))
             gap = ROUND_GAP if busy or not self._wake.is_set() else min(gap * 2, LOOK_EVERY)
             if not busy and not self._stopping:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), timeout=LOOK_EVERY)
+                    await asyncio.wait_for(self._wake.wait(), timeout=self._until_next())
                 self._wake.clear()
+
+    def _until_next(self) -> float:
+        """Seconds until a look is worth it without being asked for: sooner when Slack may be called again by then."""
+        held = [wait for method in self._quiet if (wait := self._quiet_for(method)) > 0]
+        return min([LOOK_EVERY, *held])
 
     async def once(self) -> bool:
         """One round: lease what is due and send it. True when there was something."""
@@ -157,12 +168,23 @@ class Outbox:
         except _NO_ANSWER as error:
             return self._rows.card_failed(job, type(error).__name__, _backoff(job.attempts))
         SENT.labels("sent").inc()
+        self._pace(method)
         return self._rows.card_sent(job, ts, shown)
 
     def _quiet_now(self) -> Quiet:
         held = {method for method in self._quiet if self._quiet_for(method) > 0}
         channels = frozenset(method.removeprefix("post:") for method in held if method.startswith("post:"))
-        return Quiet("update" in held, channels)
+        slow = frozenset(method.removeprefix("post:") for method in self._limited if self._is_slow(method))
+        self._notes_first = not self._notes_first
+        return Quiet("update" in held, channels, slow, self._notes_first)
+
+    def _is_slow(self, method: str) -> bool:
+        return self._clock() < self._limited.get(method, -SLOW_FOR) + SLOW_FOR
+
+    def _pace(self, method: str) -> None:
+        """Something was posted: where Slack has limited us lately, the next one waits for its turn."""
+        if method.startswith("post:") and self._is_slow(method):
+            self._quiet[method] = self._clock() + POST_GAP
 
     def _quiet_for(self, method: str) -> float:
         return self._quiet.get(method, 0.0) - self._clock()
@@ -171,7 +193,8 @@ class Outbox:
         """Seconds until the next try. A rate limit is for all calls of its kind: the others are held back too."""
         wait = _retry_after(error, attempts)
         if _code(error) == RATE_LIMITED:
-            self._quiet[method] = self._clock() + wait
+            self._limited[method] = self._clock()
+            self._quiet[method] = self._limited[method] + wait
         return wait
 
     async def _post_card(self, job: CardJob) -> str:
@@ -247,6 +270,7 @@ class Outbox:
             await asyncio.to_thread(self._rows.note_failed, job, type(error).__name__, _backoff(job.attempts))
         else:
             SENT.labels("sent").inc()
+            self._pace(_method(job))
             await asyncio.to_thread(self._rows.note_sent, job, ts)
 
     async def _respond(self, job: NoteJob, text: str, blocks: list[dict[str, Any]]) -> None:

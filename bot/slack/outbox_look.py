@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import structlog
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from bot.slack.blocks import SlackMessage
 from bot.slack.cards import CommitLink, deployment_card, set_card
@@ -80,11 +80,15 @@ class NoteJob:
 class Quiet:
     """What Slack has asked not to be called for now: updates of cards, and posts to these channels."""
 
-    updates: bool
-    channels: frozenset[str]
+    updates: bool = False
+    channels: frozenset[str] = frozenset()
+    slow: frozenset[str] = frozenset()
+    """Channels where it lately said so: one post at a time."""
+    notes_first: bool = False
+    """Whose turn that one is: messages or cards. Hundreds of cards may wait, and replies must not wait for all."""
 
 
-NOTHING_QUIET = Quiet(updates=False, channels=frozenset())
+NOTHING_QUIET = Quiet()
 
 
 @dataclass
@@ -135,13 +139,22 @@ class Look:
         self._uow = uow
         self._quiet = quiet
         self._commit_link = commit_link
+        self._posted: set[str] = set()
+
+    def all(self) -> tuple[list[CardJob], list[NoteJob]]:
+        """Cards and messages that are next."""
+        if self._quiet.notes_first:
+            notes = self.notes()
+            return self.cards(), notes
+        return self.cards(), self.notes()
 
     def cards(self) -> list[CardJob]:
         """The next updates and posts, those that wait longest first."""
         table = cast("Any", Card)
         due = due_cards(select(Card), self._uow, self._quiet).order_by(table.not_before)
         updates = self._uow.session.scalars(due.where(table.ts != "").limit(BATCH)).all()
-        posts = self._uow.session.scalars(due.where(table.ts == "").limit(POSTS)).all()
+        new = self._uow.session.scalars(due.where(table.ts == "").limit(POSTS)).all()
+        posts = [card for card in new if self._room(card.channel)]
         shown = self._deployments([card.deployment_id for card in (*updates, *posts)])
         jobs = []
         for card in (*updates, *posts):
@@ -205,26 +218,27 @@ class Look:
         """The next messages. Replies keep their order: one waits for the one before it, wherever that is tried."""
         table = cast("Any", Message)
         query = due_notes(select(Message), self._uow, self._quiet).order_by(table.not_before, table.id).limit(BATCH)
+        due = self._uow.session.scalars(query).all()
+        threads = sorted({note.deployment_id for note in due if note.target == Target.THREAD})
+        firsts, cards = self._first_in(threads), self._cards_of(threads)
         jobs: list[NoteJob] = []
-        for note in self._uow.session.scalars(query):
+        for note in due:
             thread, channel = note.thread_ts, note.channel
             if note.target == Target.THREAD:
-                first = self._first_in_thread(note.deployment_id)
+                first = firsts[note.deployment_id]
                 if first.id != note.id and any(job.id == first.id for job in jobs):
                     continue  # due again as soon as the one before it is sent, in the next round
                 if first.id != note.id:
                     soon = self._uow.now + NEXT_REPLY
                     self._later(note, max(first.not_before, soon) if first.error else soon, note.error)
                     continue
-                card = self._uow.session.get(Card, note.deployment_id)
+                card = cards.get(note.deployment_id)
                 if card is None:
                     self.aside.no_thread.append(note.id or 0)
                     continue
-                if not card.ts:  # the card first
-                    wait = MEND_FIRST if card.error in HOPELESS else 0.5
-                    self._later(note, self._uow.now + timedelta(seconds=wait), card.error)
-                    continue
                 thread, channel = card.ts, card.channel
+            if note.target in {Target.THREAD, Target.CHANNEL} and not self._room(channel):
+                continue
             jobs.append(
                 NoteJob(
                     note.id or 0,
@@ -243,15 +257,29 @@ class Look:
     def _later(self, note: Message, until: datetime, error: str) -> None:
         self.aside.later.append((note.id or 0, until, error))
 
-    def _first_in_thread(self, deployment_id: str) -> Message:
+    def _first_in(self, threads: Sequence[str]) -> Mapping[str, Message]:
+        """The reply that is next in each of these threads."""
+        if not threads:
+            return {}
         table = cast("Any", Message)
-        query = (
-            select(Message)
-            .where(table.waiting, table.target == Target.THREAD, table.deployment_id == deployment_id)
-            .order_by(table.id)
-            .limit(1)
-        )
-        first: Message = self._uow.session.scalars(query).one()
+        here = (table.waiting, table.target == Target.THREAD, table.deployment_id.in_(threads))
+        firsts = select(func.min(table.id)).where(*here).group_by(table.deployment_id)
+        return {
+            note.deployment_id: note for note in self._uow.session.scalars(select(Message).where(table.id.in_(firsts)))
+        }
+
+    def _cards_of(self, threads: Sequence[str]) -> Mapping[str, Card]:
+        if not threads:
+            return {}
+        query = select(Card).where(CARDS.c.deployment_id.in_(threads))
+        return {card.deployment_id: card for card in self._uow.session.scalars(query)}
+
+    def _room(self, channel: str) -> bool:
+        """Whether something more may be posted there at this look: one thing where Slack has limited us lately."""
+        if channel not in self._quiet.slow:
+            return True
+        first = channel not in self._posted
+        self._posted.add(channel)
         return first
 
 
@@ -269,7 +297,12 @@ def due_cards(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401
 def due_notes(query: Any, uow: UnitOfWork, quiet: Quiet) -> Any:  # noqa: ANN401 - a select of whichever columns
     """The query, of the messages that are due now."""
     message, card = cast("Any", Message), cast("Any", Card)
-    query = query.where(message.waiting, message.not_before <= uow.now)
+    unposted = select(card.deployment_id).where(card.deployment_id == message.deployment_id, card.ts == "")
+    query = query.where(
+        message.waiting,
+        message.not_before <= uow.now,
+        or_(message.target != Target.THREAD, ~unposted.exists()),  # the card first
+    )
     if quiet.channels:
         there = sorted(quiet.channels)
         replies = select(card.deployment_id).where(card.deployment_id == message.deployment_id, card.channel.in_(there))

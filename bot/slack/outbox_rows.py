@@ -57,7 +57,7 @@ class OutboxRows:
         """
         with self._store.read() as uow:
             look = Look(uow, quiet, self._commit_link)
-            cards, notes, aside = look.cards(), look.notes(), look.aside
+            (cards, notes), aside = look.all(), look.aside
         if not (cards or notes or aside):
             return [], []
         with self._store.write() as uow:

@@ -23,10 +23,10 @@ from bot.metrics import StoreCollector
 from bot.sandbox.server import Fault, Misbehaviour
 from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
-from bot.sandbox.slack_model import DEPLOYMENTS, DEVELOPER, Message
+from bot.sandbox.slack_model import DEPLOYMENTS, DEVELOPER, GENERAL, Message
 from bot.slack import outbox as outbox_module
-from bot.slack.outbox import Outbox
-from bot.slack.outbox_look import BATCH
+from bot.slack.outbox import POST_GAP, SLOW_FOR, Outbox
+from bot.slack.outbox_look import BATCH, POSTS
 from bot.slack.outbox_rows import KEEP_FOR, OutboxRows, Outcome, depth
 from storage import models
 from storage.database import Database, sqlite_url
@@ -358,9 +358,49 @@ async def test_slacks_retry_after_is_respected_by_every_card_of_the_channel(desk
     assert fault.hits == first, "nobody calls before Slack's time is over"
     desk.slack.faults.clear()
     await desk.wait(31)
-    assert len(desk.cards()) == len(names) + 1
+    for posted in range(1, len(names) + 2):
+        assert len(desk.cards()) == posted, "one at a time, where Slack has just limited us"
+        await desk.wait(POST_GAP)
     assert desk.card(late).error == ""
     assert desk.slack.workspace.calls("conversations.history") == (), "a refused call needs no search"
+
+
+async def test_a_channel_that_was_limited_once_is_fast_again_after_a_minute(desk: Desk) -> None:
+    desk.request(app="first")
+    desk.spoil(POST, Misbehaviour.RATE_LIMIT, times=1, seconds=1)
+    await desk.settle()
+    await desk.wait(SLOW_FOR + 1)
+    assert len(desk.cards()) == 1
+    for number in range(POSTS):
+        desk.request(app=f"web-{number}")
+    await desk.settle()
+    assert len(desk.cards()) == 1 + POSTS
+
+
+async def test_a_limited_channel_does_not_slow_down_another(desk: Desk) -> None:
+    desk.request(app="first")
+    desk.spoil(POST, Misbehaviour.RATE_LIMIT, times=1, seconds=1)
+    await desk.settle()
+    await desk.wait(2)
+    for number in range(POSTS + 1):
+        desk.request(app=f"web-{number}")
+        desk.request(GENERAL.id, app=f"shop-{number}")
+    await desk.settle()
+    assert len(desk.cards(GENERAL.id)) == POSTS + 1
+    assert len(desk.cards()) == 1
+
+
+async def test_in_a_limited_channel_replies_do_not_wait_for_all_the_cards(desk: Desk) -> None:
+    name = desk.request()
+    await desk.settle()
+    for number in range(12):
+        desk.request(app=f"web-{number}")
+    desk.reply(name, "Live.")
+    desk.spoil(POST, Misbehaviour.RATE_LIMIT, times=POSTS + 1, seconds=1)
+    for _ in range(4):
+        await desk.wait(POST_GAP)
+    assert desk.replies(name) == ["Live."]
+    assert 1 < len(desk.cards()) < 13
 
 
 async def test_a_rate_limit_on_updates_does_not_hold_back_new_cards(desk: Desk) -> None:
