@@ -111,11 +111,11 @@ def _appends(store: Store) -> float:
 
 def _appends_bare(database: Database) -> float:
     """The same row into a table without anything of ours."""
-    with database.write() as session:
-        session.connection().exec_driver_sql("CREATE TABLE bare AS SELECT * FROM audit WHERE seq < 2")
+    with database.write() as opened:
+        opened.connection.exec_driver_sql("CREATE TABLE bare AS SELECT * FROM audit WHERE seq < 2")
 
     def one() -> None:
-        with database.write() as session:
-            session.connection().exec_driver_sql("INSERT INTO bare SELECT * FROM audit WHERE seq = 1")
+        with database.write() as opened:
+            opened.connection.exec_driver_sql("INSERT INTO bare SELECT * FROM audit WHERE seq = 1")
 
     return median(_seconds(one) for _ in range(APPENDS))

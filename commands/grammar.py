@@ -107,10 +107,9 @@ def unsafe_characters(text: str) -> str | None:
     Control characters (line breaks too: they would forge lines in commits and logs), everything that turns the
     direction of text or cannot be seen (what is read must be what is meant), and unpaired surrogates.
     """
+    if text.isprintable():  # Python counts format characters, separators and surrogates as not printable
+        return None
     for character in text:
-        if character.isprintable():
-            # Python counts format characters, separators and surrogates as not printable; this is the fast way out.
-            continue
         named = _INVISIBLE.get(character) or _CONTROLS.get(character)
         named = named or _UNSAFE_CATEGORIES.get(unicodedata.category(character))
         if named:

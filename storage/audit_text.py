@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from json.encoder import encode_basestring as _quoted
 
 from storage.canonical import canonical, storable
 from storage.record_models import AuditRow
@@ -48,6 +49,17 @@ def kept_details(details: Mapping[str, object]) -> str:
     text = canonical(storable(details))
     # One look at the whole text is enough for nearly all rows.
     return canonical(without_secrets(storable(details))) if may_hold_secret(text) else text
+
+
+def fresh_text(record: AuditRecord) -> str:
+    """What `audit_text` gives, for a record that was just made: its details are canonical as they are."""
+    at = record.at.astimezone(UTC).isoformat(timespec="microseconds")
+    return (
+        f'{{"action":{_quoted(record.action)},"actor":{_quoted(record.actor)},"app":{_quoted(record.app)},'
+        f'"at":"{at}","deployment_id":{_quoted(record.deployment_id)},"details":{record.details},'
+        f'"environment":{_quoted(record.environment)},"reason_code":{_quoted(record.reason_code)},'
+        f'"seq":{record.seq},"team_id":{_quoted(record.team_id)}}}'
+    )
 
 
 def audit_text(row: AuditRow | AuditRecord) -> str:

@@ -22,8 +22,8 @@ def storable(value: object) -> object:
         if value.isascii() and "\0" not in value:
             return value  # as nearly all of it is
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {key: storable(item) for key, item in value.items()}
+    if isinstance(value, dict | Mapping):  # the first is what it is, and the second takes longer to find that out
+        return {str(key): storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
     return value
@@ -35,9 +35,11 @@ def leaf_hash(text: str) -> str:
 
 
 def _refuse_floats(value: object) -> None:
+    if isinstance(value, str):
+        return  # as nearly all of it is
     if isinstance(value, float):
         raise TypeError("a float has no canonical form; use an integer or text")
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         for item in value.values():
             _refuse_floats(item)
     elif isinstance(value, list | tuple):

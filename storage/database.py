@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session
 
+from storage.transaction import Transaction
 from storage.turns import Turns
 
 if TYPE_CHECKING:
@@ -133,26 +133,37 @@ class Database:
         self._shared = threading.local()
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Transaction]:
         """A snapshot; the database refuses to change anything in it."""
-        with self._reader.connect() as connection, connection.begin():
-            yield connection
+        with self._reader.connect() as connection:
+            opened = Transaction(connection, writing=False)
+            try:
+                with connection.begin():
+                    yield opened
+            finally:
+                opened.close()
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self) -> Iterator[Transaction]:
         """One transaction: committed at the end, undone when anything raises; inside `together`, a part of that."""
-        shared: Session | None = getattr(self._shared, "session", None)
+        shared: Transaction | None = getattr(self._shared, "transaction", None)
         if shared is not None:
             yield shared
             shared.flush()
         else:
-            with self._turns.ordinary() if self.is_sqlite else nullcontext(), self._alone() as session:
-                yield session
+            with self._turns.ordinary() if self.is_sqlite else nullcontext(), self._alone() as opened:
+                yield opened
 
     @contextmanager
-    def _alone(self) -> Iterator[Session]:
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
+    def _alone(self) -> Iterator[Transaction]:
+        with self.engine.connect() as connection:
+            opened = Transaction(connection, writing=True)
+            try:
+                with connection.begin():
+                    yield opened
+                    opened.flush()
+            finally:
+                opened.close()
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -160,27 +171,27 @@ class Database:
 
         It is next when the writer of now is done: for what people wait for.
         """
-        with self._turns.urgent() if self.is_sqlite else nullcontext(), self._alone() as session:
-            self._shared.session = session
+        with self._turns.urgent() if self.is_sqlite else nullcontext(), self._alone() as opened:
+            self._shared.transaction = opened
             try:
                 yield
             finally:
-                self._shared.session = None
+                self._shared.transaction = None
 
-    def lock_turn(self, session: Session) -> None:
+    def lock_turn(self, connection: Connection) -> None:
         """Hold the right to decide on a request until the transaction ends: nobody decides on what another is changing.
 
         SQLite's write lock is that already, as it is `lock_audit`.
         """
-        self._lock(session, _TURN_LOCK)
+        self._lock(connection, _TURN_LOCK)
 
-    def lock_audit(self, session: Session) -> None:
+    def lock_audit(self, connection: Connection) -> None:
         """Hold the right to append audit rows until the transaction ends: their numbers are consecutive."""
-        self._lock(session, _AUDIT_LOCK)
+        self._lock(connection, _AUDIT_LOCK)
 
-    def _lock(self, session: Session, key: int) -> None:
+    def _lock(self, connection: Connection, key: int) -> None:
         if not self.is_sqlite:
-            session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
     def ping(self) -> None:
         """Raise when the database does not answer."""

@@ -79,7 +79,7 @@ class Signer:
 
     def __init__(self, file: KeyFile) -> None:
         self.file = file
-        self._left: tuple[int, bytes] | None = None
+        self._left: Frontier | None = None
 
     @property
     def keys(self) -> Keys:
@@ -94,18 +94,16 @@ class Signer:
     def sign(self, tail: Tail, grown: Frontier) -> str:
         """The `sig` of the row that made the tree grow like this; empty where it cannot be vouched for."""
         trusted = self._trusts(tail)
-        root = grown.root()
-        self._left = grown.size, root
+        self._left = grown
         if not trusted:
             return ""
         key = self.keys.key
-        return Stamp(key.public.id, key.sign(TreeHead(self.origin, grown.size, root).text)).text
+        return Stamp(key.public.id, key.sign(TreeHead(self.origin, grown.size, grown.root()).text)).text
 
     def _trusts(self, tail: Tail) -> bool:
-        size, since = tail.frontier.size, self.keys.since
-        root = tail.frontier.root()
-        if self._left == (size, root):
+        if self._left == tail.frontier:
             return True
+        size, since, root = tail.frontier.size, self.keys.since, tail.frontier.root()
         if not tail.sig:
             return not 0 < since <= max(size, 1)  # rows of before the first signed one
         stamp = Stamp.parse(tail.sig)

@@ -49,7 +49,7 @@ def add(uow: UnitOfWork, lock: Lock) -> Lock:
 
 def in_force(uow: UnitOfWork, at: datetime) -> list[Lock]:
     """Every lock, freeze and hold that was not lifted and has not run out at this time, oldest first."""
-    uow.session.flush()
+    uow.flush()
     if not uow.run(_ANY_IN_FORCE, {"at": at}):
         return []  # as at most requests, which then need not wait for the ORM
     table = cast("Any", Lock)

@@ -5,8 +5,7 @@ takes the time, and Core runs them as any other.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Connection, Dialect, Select
@@ -54,47 +53,53 @@ class _OnSqlite:
     def __init__(self, statement: ClauseElement, fixed: Mapping[str, object], dialect: Dialect) -> None:
         compiled = cast("Any", statement.compile(dialect=dialect))
         self._text = str(compiled)
-        self._order: tuple[str, ...] = tuple(compiled.positiontup)
-        into = {
+        into: dict[str, Convert] = {
             name: convert
             for name, bind in compiled.binds.items()
             if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
         }
         constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
-        known = {name: value for name, value in (constants | dict(fixed)).items() if name in self._order}
+        known = constants | dict(fixed)
         self._known = {name: into[name](value) if name in into else value for name, value in known.items()}
-        self._into: dict[str, Convert] = into
+        self._order: tuple[tuple[str, Convert | None], ...] = tuple(
+            (name, into.get(name)) for name in compiled.positiontup
+        )
         self._back = _back(statement, dialect)
 
     def run(self, connection: Connection, values: Mapping[str, object]) -> list[Row]:
         params = self._params(values)
-        with self._faults(connection):
+        try:
             rows = _driver(connection).execute(self._text, params).fetchall()
+        except sqlite3.Error as error:
+            raise self._fault(connection, error) from error
         return [self._as_python(row) for row in rows] if self._back else rows
 
     def run_many(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
         params = [self._params(values) for values in rows]
-        with self._faults(connection):
+        try:
             _driver(connection).executemany(self._text, params)
+        except sqlite3.Error as error:
+            raise self._fault(connection, error) from error
 
     def _params(self, values: Mapping[str, object]) -> list[object]:
-        params = dict(self._known)
+        params: list[object] = []
         try:
-            for name, value in values.items():
-                convert = self._into.get(name)
-                params[name] = value if convert is None else convert(value)
+            for name, convert in self._order:
+                if name not in values:
+                    params.append(self._known[name])
+                elif convert is None:
+                    params.append(values[name])
+                else:
+                    params.append(convert(values[name]))
         except ValueError as error:
             raise StatementError(str(error), self._text, None, error, hide_parameters=True) from error
-        return [params[name] for name in self._order]
+        return params
 
-    @contextmanager
-    def _faults(self, connection: Connection) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise DBAPIError.instance(
-                self._text, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
-            ) from error
+    def _fault(self, connection: Connection, error: sqlite3.Error) -> BaseException:
+        """The error as Core raises it."""
+        return DBAPIError.instance(
+            self._text, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+        )
 
     def _as_python(self, row: Row) -> Row:
         values = list(row)

@@ -33,7 +33,7 @@ def without_secrets(value: object) -> object:
     """The same value, however it is nested, with every credential in its texts replaced."""
     if isinstance(value, str):
         return _CERTAIN.sub(GONE, value) if may_hold_secret(value) else value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return {str(without_secrets(key)): without_secrets(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(item) for item in value]

@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from storage import ledger
-from storage.audit_text import AuditRecord, audit_text, kept, kept_details
+from storage.audit_text import AuditRecord, fresh_text, kept, kept_details
 from storage.canonical import leaf_hash, storable
 from storage.database import Database
 from storage.models import IS_OPEN, Card, CatalogueVersion, Change, Deployment, Kind, Message, Seen, Target
@@ -21,6 +20,7 @@ from storage.newcomers import NewDeployment, defaults
 from storage.phases import OPEN, Phase
 from storage.prepared import Prepared, Row
 from storage.record_models import AuditRow
+from storage.transaction import Transaction
 
 _SEEN, _CARDS, _AUDIT, _DEPLOYMENTS = (cast("Any", model).__table__ for model in (Seen, Card, AuditRow, Deployment))
 _ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key")))
@@ -33,7 +33,7 @@ MESSAGES_FOR = timedelta(days=30)  # far longer than any deployment lasts, whose
 SEEN_FOR = timedelta(days=7)  # Slack's last retry comes after 5 minutes; people double-click within seconds
 BOT = "locktender"
 _END = "end of the record"
-"""In a session's `info`: what the last audit row of this transaction left. A session lives for one transaction."""
+"""In a transaction's `info`: what its last audit row left."""
 
 
 def utc_now() -> datetime:
@@ -105,7 +105,7 @@ class UnitOfWork:
     def __init__(
         self,
         database: Database,
-        opened: Session | Connection,
+        opened: Transaction,
         clock: Clock,
         signer: ledger.Signer | None = None,
         *,
@@ -114,26 +114,19 @@ class UnitOfWork:
         self.now = clock()
         self.on_sqlite = database.is_sqlite
         self._opened = opened
+        self._core = opened.connection
         self._database = database
         self._signer = signer
         self._locks_rows = writing and not database.is_sqlite  # SQLite's write lock covers every row
 
-    @cached_property
+    @property
     def session(self) -> Session:
-        """The transaction with the ORM: made when it is asked for, which takes as long as a small query or two."""
-        if isinstance(self._opened, Session):
-            return self._opened
-        return Session(self._opened, expire_on_commit=False, autoflush=False)
+        """The transaction with the ORM."""
+        return self._opened.session
 
-    def end(self) -> None:
-        """Let go of what was read with the ORM: it can be looked at on, and put into another unit of work."""
-        if "session" in vars(self):
-            self.session.close()
-
-    @cached_property
-    def _core(self) -> Connection:
-        """The transaction without the ORM."""
-        return self._opened.connection() if isinstance(self._opened, Session) else self._opened
+    def flush(self) -> None:
+        """Write what was changed with the ORM."""
+        self._opened.flush()
 
     def run(self, prepared: Prepared, values: Mapping[str, object]) -> list[Row]:
         """The rows of a statement that every ack waits for."""
@@ -147,7 +140,7 @@ class UnitOfWork:
 
     def in_turn(self) -> None:
         """Wait until no other request is being decided; call it before anything is read. SQLite does that by itself."""
-        self._database.lock_turn(self.session)
+        self._database.lock_turn(self._core)
 
     def answered(self, key: str) -> str | None:
         """The answer that was given to this delivery before, or None when it is new."""
@@ -278,23 +271,23 @@ class UnitOfWork:
             reason_code=entry.reason_code,
             details=kept_details(entry.details),
         )
-        leaf = leaf_hash(audit_text(record))
+        leaf = leaf_hash(fresh_text(record))
         grown = ledger.extend(self.run, end, leaf, self._signer)
         self.run(_NEW_AUDIT_ROW, vars(record) | {"leaf": leaf, "sig": grown.sig})
-        self.session.info[_END] = grown
+        self._opened.info[_END] = grown
         return record
 
     def _end_of_record(self) -> ledger.Tail:
         """Where the next row goes. Nobody else may append until this transaction ends, so it is read once in each."""
-        known: ledger.Tail | None = self.session.info.get(_END)
+        known: ledger.Tail | None = self._opened.info.get(_END)
         if known is None:
-            self._database.lock_audit(self.session)
+            self._database.lock_audit(self._core)
             known = ledger.tail(self.run)
         return known
 
     def hold_audit(self) -> None:
         """Let nobody else append to the record until this transaction ends."""
-        self._database.lock_audit(self.session)
+        self._database.lock_audit(self._core)
 
     # ------------------------------------------------------------ outbox
 
@@ -365,15 +358,11 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[UnitOfWork]:
         """A transaction that commits at its end."""
-        with self.database.write() as session:
-            yield UnitOfWork(self.database, session, self.clock, self.signer, writing=True)
+        with self.database.write() as opened:
+            yield UnitOfWork(self.database, opened, self.clock, self.signer, writing=True)
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
         """A snapshot."""
-        with self.database.read() as connection:
-            uow = UnitOfWork(self.database, connection, self.clock, writing=False)
-            try:
-                yield uow
-            finally:
-                uow.end()
+        with self.database.read() as opened:
+            yield UnitOfWork(self.database, opened, self.clock, writing=False)

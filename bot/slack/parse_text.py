@@ -57,5 +57,7 @@ def _harmless(text: str) -> str:
 
 def _private(text: str) -> str | None:
     """Private-use characters look like nothing, and mark people and links in our own texts."""
-    found = next((one for one in text if not outside(one)), "")
-    return f"a private-use character (U+{ord(found):04X})" if found else None
+    if outside(text) == text:
+        return None
+    found = next(one for one in text if not outside(one))
+    return f"a private-use character (U+{ord(found):04X})"

@@ -6,7 +6,7 @@ Numbering under many writers is in test_storage_at_once; what is recorded, in th
 import hashlib
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from storage.audit_text import AuditRecord, audit_text
+from storage.audit_text import AuditRecord, audit_text, fresh_text, kept, kept_details
 from storage.canonical import canonical, leaf_hash, storable
 from storage.database import Database
 from storage.record_models import AuditRow
@@ -118,6 +118,25 @@ def test_a_row_with_a_float_is_refused_and_nothing_is_written(store: Store) -> N
     with pytest.raises(TypeError, match="float"):
         write(store, AuditEntry("test:write", details={"seconds": [{"deep": 1.5}]}))
     assert audit_rows(store) == []
+
+
+@given(JSON.filter(lambda value: isinstance(value, dict)), st.text(), st.text())
+def test_what_is_hashed_when_a_row_is_written_is_what_is_hashed_when_it_is_verified(
+    details: dict[str, object], actor: str, environment: str
+) -> None:
+    written = AuditRecord(
+        seq=7,
+        at=datetime(2026, 3, 1, 13, 0, 0, 123, tzinfo=timezone(timedelta(hours=1))),
+        action="deployment:request",
+        team_id="T1",
+        actor=kept(actor),
+        app="web",
+        environment=kept(environment),
+        deployment_id="abc",
+        reason_code="",
+        details=kept_details(details),
+    )
+    assert fresh_text(written) == audit_text(written)
 
 
 @given(JSON)

@@ -162,7 +162,8 @@ def test_a_reader_does_not_wait_for_a_writer_nor_a_writer_for_a_reader(store: St
 def test_a_replica_that_dies_inside_a_transaction_holds_nobody_up_for_long(postgres_server: PostgresServer) -> None:
     url = postgres_server.create()
     database = Database(url)
-    with database.read() as connection:
+    with database.read() as opened:
+        connection = opened.connection
         said = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
         driver: Any = connection.connection.driver_connection
         address = driver.info.get_parameters()

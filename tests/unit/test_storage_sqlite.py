@@ -47,8 +47,8 @@ def test_every_connection_of_the_pool_is_durable(path: Path) -> None:
 def test_a_transaction_that_will_write_takes_the_lock_at_its_start(path: Path) -> None:
     store = Database(database.sqlite_url(path))
     outsider = sqlite3.connect(path, timeout=0)
-    with store.write() as session:
-        session.execute(text("SELECT 1"))
+    with store.write() as opened:
+        opened.connection.execute(text("SELECT 1"))
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             outsider.execute("BEGIN IMMEDIATE")
     outsider.execute("BEGIN IMMEDIATE")
@@ -59,15 +59,15 @@ def test_a_transaction_that_will_write_takes_the_lock_at_its_start(path: Path) -
 
 def test_a_lock_that_is_never_given_back_is_told_as_a_database_that_cannot_be_used(path: Path) -> None:
     store = Database(database.sqlite_url(path))
-    with store.read() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=1")
+    with store.read() as opened:
+        opened.connection.exec_driver_sql("PRAGMA busy_timeout=1")
     outsider = sqlite3.connect(path, isolation_level=None)
     outsider.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OperationalError, match="locked"), store.write() as session:
-        session.execute(text("SELECT 1"))
+    with pytest.raises(OperationalError, match="locked"), store.write() as opened:
+        opened.connection.execute(text("SELECT 1"))
     outsider.execute("ROLLBACK")
-    with store.write() as session:
-        session.execute(text("SELECT 1"))
+    with store.write() as opened:
+        opened.connection.execute(text("SELECT 1"))
     outsider.close()
     store.close()
 
