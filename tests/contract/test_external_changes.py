@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -174,10 +175,10 @@ def test_many_of_our_own_commits_are_passed_in_one_transaction(
         before = rig.github.branch("main") or ""
         sha = rig.github.push("main", {STAGING: changed(f"1.{number}")}, "alice")
         rig.deployment(commit_sha=sha, base_sha=before, phase=Phase.SUCCEEDED)
-    writes, write = [], rig.store.write
-    monkeypatch.setattr(rig.store, "write", lambda: writes.append(1) or write())
+    write = Mock(side_effect=rig.store.write)
+    monkeypatch.setattr(rig.store, "write", write)
     assert rig.main.look() == 0
-    assert len(writes) == 1
+    assert write.call_count == 1
     with rig.store.read() as uow:
         assert marks.mark(uow, MARK) == rig.github.branch("main")
 
