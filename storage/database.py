@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from storage.courtesy import Courtesy
 from storage.transaction import Transaction
 from storage.turns import Turns
 
@@ -130,11 +131,13 @@ class Database:
         )
         # Writers of one process queue here: SQLite's busy handler sleeps up to 100 ms, which would be the ack's tail.
         self._turns = Turns()
+        self.courtesy = Courtesy()
         self._shared = threading.local()
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A snapshot; the database refuses to change anything in it."""
+        self._give_way()
         with self._reader.connect() as connection:
             opened = Transaction(connection, writing=False)
             try:
@@ -151,6 +154,7 @@ class Database:
             yield shared
             shared.flush()
         else:
+            self._give_way()
             with self._turns.ordinary() if self.is_sqlite else nullcontext(), self._alone() as opened:
                 yield opened
 
@@ -177,6 +181,11 @@ class Database:
                 yield
             finally:
                 self._shared.transaction = None
+
+    def _give_way(self) -> None:
+        """What is done `together` is what people wait for; the rest is not."""
+        if getattr(self._shared, "transaction", None) is None:
+            self.courtesy.give_way()
 
     def lock_turn(self, connection: Connection) -> None:
         """Hold the right to decide on a request until the transaction ends: nobody decides on what another is changing.

@@ -5,6 +5,7 @@ import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -12,8 +13,9 @@ from uuid import uuid4
 import aiohttp
 import structlog
 from prometheus_client import Histogram
-from slack_bolt.async_app import AsyncAck, AsyncApp
+from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltRequest
 from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.response import BoltResponse
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 from sqlalchemy.exc import SQLAlchemyError
@@ -73,6 +75,10 @@ class Listeners:
     def close(self) -> None:
         """Let running transactions end."""
         self._scribe.close()
+
+    def answering(self) -> AbstractContextManager[None]:
+        """What is done in here somebody waits for: whatever else the process does is put off."""
+        return self._store.database.courtesy.answering()
 
     async def on_deploy(self, ack: AsyncAck, body: Body) -> None:
         """`/deploy …`."""
@@ -244,6 +250,19 @@ class Listeners:
         return await asyncio.wrap_future(self._scribe.submit(work))
 
 
+class _App(AsyncApp):
+    """A Bolt app that is not disturbed while it answers, however the request came."""
+
+    def __init__(self, answering: Callable[[], AbstractContextManager[None]], **options: Any) -> None:  # noqa: ANN401
+        super().__init__(**options)
+        self._answering = answering
+
+    async def async_dispatch(self, req: AsyncBoltRequest) -> BoltResponse:
+        """As Bolt's."""
+        with self._answering():
+            return await super().async_dispatch(req)
+
+
 def build_app(
     listeners: Listeners,
     identity: BotIdentity,
@@ -261,7 +280,8 @@ def build_app(
             bot_user_id=identity.user_id,
         )
 
-    app = AsyncApp(
+    app = _App(
+        listeners.answering,
         client=client,
         authorize=authorize,
         process_before_response=True,  # an event is acked when it is recorded, not when it arrived

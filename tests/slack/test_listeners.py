@@ -3,7 +3,10 @@
 Left out: signatures and bodies (test_http_mode), what a deployment does afterwards (tests/e2e).
 """
 
+import asyncio
+import contextlib
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from bot.sandbox.slack import SlackServer
 from bot.sandbox.slack_limits import UNLIMITED
 from bot.sandbox.slack_model import AUDITOR, DEPLOYMENTS, DEVELOPER, OUTSIDER, RELEASE_MANAGER, SHARED, Message
 from bot.slack.listeners import _team_of, clicker
+from storage import courtesy
+from storage.courtesy import Courtesy
 from storage.phases import Phase
 from tests.slack.bot_rig import Rig, rig
 
@@ -59,6 +64,29 @@ async def test_the_same_delivery_three_times_at_once_is_one_deployment_and_one_a
     assert len(bot.deployments()) == 1
     await bot.settle()
     assert len(bot.slack.workspace.messages()) == 1
+
+
+def _until_answering(known: Courtesy) -> None:
+    while known._nobody.is_set():  # nothing else tells that a command has come and waits
+        time.sleep(0.01)
+
+
+async def test_what_nobody_waits_for_begins_when_the_command_is_answered(
+    bot: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesy, "PATIENCE", 60.0)
+    database = bot.store.database
+    with database.courtesy.answering():  # so that this one is not put off itself
+        holder = contextlib.ExitStack()
+        holder.enter_context(database.write())
+    asked = asyncio.create_task(bot.do(bot.slack.workspace.command, DEVELOPER, "/deploy", DEPLOY))
+    await asyncio.wait_for(asyncio.to_thread(_until_answering, database.courtesy), 30)
+    looked = asyncio.create_task(asyncio.to_thread(bot.deployments))
+    await asyncio.sleep(0.1)
+    assert not looked.done()
+    holder.close()
+    assert len(await asyncio.wait_for(looked, 30)) == 1, "it came after the command, so it has seen what that did"
+    assert (await asked).text.startswith("Deploying")
 
 
 async def test_asking_twice_says_that_it_was_asked_already(bot: Rig) -> None:

@@ -1,0 +1,74 @@
+"""Who goes first among the threads of one process. Left out: what it gains (benchmarks/ack.py)."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+
+import pytest
+
+from storage import courtesy
+from storage.unit_of_work import Store
+
+AGES = 60.0
+"""Seconds: who waits for that long in here has not been let through."""
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    """Somebody whom nobody waits for."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def opened(transaction: Callable[[], AbstractContextManager[object]]) -> bool:
+    with transaction():
+        return True
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_what_nobody_waits_for_begins_when_everybody_is_answered(
+    store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(courtesy, "PATIENCE", AGES)
+    first, second = store.database.courtesy.answering(), store.database.courtesy.answering()
+    with first:
+        with second:
+            later = thread.submit(opened, getattr(store, kind))
+            with pytest.raises(TimeoutError):
+                later.result(timeout=0.1)
+        with pytest.raises(TimeoutError):
+            later.result(timeout=0.1)
+    assert later.result(timeout=30)
+    assert thread.submit(opened, getattr(store, kind)).result(timeout=30)
+
+
+def test_nobody_is_put_off_for_ever(store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courtesy, "PATIENCE", 0.01)
+    with store.database.courtesy.answering():
+        assert thread.submit(opened, store.read).result(timeout=30)
+        assert thread.submit(opened, store.write).result(timeout=30)
+
+
+async def test_an_answer_never_gives_way_to_itself_or_another(
+    store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesy, "PATIENCE", AGES)
+
+    def together() -> bool:
+        with store.database.together():
+            return opened(store.write) and opened(store.read)
+
+    with store.database.courtesy.answering():
+        assert await asyncio.wait_for(asyncio.to_thread(opened, store.read), 30)
+        assert await asyncio.wait_for(asyncio.to_thread(opened, store.write), 30)
+        assert thread.submit(together).result(timeout=30)
+
+
+def test_an_answer_that_fails_is_over(
+    store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesy, "PATIENCE", AGES)
+    with pytest.raises(ZeroDivisionError), store.database.courtesy.answering():
+        raise ZeroDivisionError
+    assert thread.submit(opened, store.read).result(timeout=30)
