@@ -7,7 +7,7 @@ the mark are looked through one by one (storage.history), so a search never wait
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -166,8 +166,9 @@ def catch_up(store: Store, limit: int = BATCH) -> int:
     """
     with store.read() as uow:
         done = progress(uow)
-        found = [terms(row) for row in _after(uow, done, limit)]
-    rows = _rows(found, on_sqlite=store.database.is_sqlite)
+        next_rows = _after(uow, done, limit)
+    found = [terms(row) for row in next_rows]
+    rows = _rows(store.database.courtesy.one_by_one(found), on_sqlite=store.database.is_sqlite)
     if found:
         with store.write() as uow:
             if _held(uow).seq == done.seq:  # else another replica was here: what is left is for the next call
@@ -206,7 +207,7 @@ def _take(uow: UnitOfWork, done: Progress, found: Sequence[Terms], rows: Sequenc
     uow.run(_MOVE, {"marked": MARK, "value": done.as_text()})
 
 
-def _rows(found: Sequence[Terms], *, on_sqlite: bool) -> list[dict[str, object]]:
+def _rows(found: Iterable[Terms], *, on_sqlite: bool) -> list[dict[str, object]]:
     """What is stored of each, words as SQLite's full text or as Postgres's wants them."""
     quote = "" if on_sqlite else "'"
     return [{name: getattr(one, name) for name in _STORED} | {"words": _words(one, quote=quote)} for one in found]

@@ -1,10 +1,13 @@
 """Who goes first, among the threads of one process: what a person waits for, then everything else."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
+T = TypeVar("T")
 PATIENCE = 0.03
 """Seconds for which work that nobody waits for is put off. It is a courtesy: under a load without a gap it goes on."""
 
@@ -45,5 +48,19 @@ class Courtesy:
 
         Call it where a piece of work begins, holding no lock.
         """
-        if not (self._nobody.is_set() or _answers.get()):
-            self._nobody.wait(PATIENCE)
+        self._wait(PATIENCE)
+
+    def one_by_one(self, pieces: Iterable[T]) -> Iterator[T]:
+        """Go through a long computation in the gaps between answers; all of it waits for PATIENCE at the most."""
+        left = PATIENCE
+        for piece in pieces:
+            left -= self._wait(left)
+            yield piece
+
+    def _wait(self, patience: float) -> float:
+        """Returns the seconds that it took."""
+        if patience <= 0 or self._nobody.is_set() or _answers.get():
+            return 0
+        began = time.monotonic()
+        self._nobody.wait(patience)
+        return time.monotonic() - began

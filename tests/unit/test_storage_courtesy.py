@@ -1,6 +1,7 @@
 """Who goes first among the threads of one process. Left out: what it gains (benchmarks/ack.py)."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -72,3 +73,29 @@ def test_an_answer_that_fails_is_over(
     with pytest.raises(ZeroDivisionError), store.database.courtesy.answering():
         raise ZeroDivisionError
     assert thread.submit(opened, store.read).result(timeout=30)
+
+
+def test_a_long_computation_goes_on_in_the_gaps_and_is_put_off_once_at_most(
+    store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = store.database.courtesy
+    monkeypatch.setattr(courtesy, "PATIENCE", AGES)
+    done = list[int]()
+
+    def compute() -> None:
+        for number in known.one_by_one(range(50)):
+            done.append(number)
+
+    assert list(known.one_by_one(range(3))) == [0, 1, 2]
+    with known.answering():
+        later = thread.submit(compute)
+        with pytest.raises(TimeoutError):
+            later.result(timeout=0.1)
+        assert done == []
+    later.result(timeout=30)
+    assert done == list(range(50))
+    monkeypatch.setattr(courtesy, "PATIENCE", 0.1)
+    with known.answering():  # 50 pieces, each of which is put off: that would be 5 s
+        began = time.monotonic()
+        thread.submit(compute).result(timeout=30)
+        assert 0.1 <= time.monotonic() - began < 4
