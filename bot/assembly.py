@@ -1,25 +1,32 @@
-"""Parts that are made from the settings, for the composition root."""
+"""Parts that are made from the settings, for the composition root.
+
+What only some installations use (GitHub's client, the pages) is imported where it is made: the others stay smaller.
+"""
 
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bot.integrations.github.host import GitHubHost
-from bot.integrations.github.login import AppKey, Token
 from bot.links import commit_link
 from bot.settings import Settings
-from bot.web.pages.seal import Seal, ensure_key
-from bot.web.pages.site import Parts, Site
 from commands.facts import Facts
 from commands.ports import Person
 from storage.unit_of_work import Store
 
+if TYPE_CHECKING:
+    from bot.integrations.github.host import GitHubHost
+    from bot.web.pages.site import Site
 
-def code_host(settings: Settings) -> GitHubHost | None:
+
+def code_host(settings: Settings) -> "GitHubHost | None":
     """GitHub, by a token or as an App; None when no repository is named."""
     if not settings.code_host:
         return None
+    from bot.integrations.github.host import GitHubHost
+    from bot.integrations.github.login import AppKey, Token
+
     login: Token | AppKey = (
         AppKey(settings.github_app_id, Path(settings.github_app_key))
         if settings.github_app_id
@@ -35,10 +42,13 @@ def code_host(settings: Settings) -> GitHubHost | None:
 
 def site(
     settings: Settings, store: Store, facts: Callable[[], Facts], person: Callable[[str, str], Person], origin: str
-) -> Site | None:
+) -> "Site | None":
     """The pages; None where nobody has said at which address browsers find them. KeyFileError for their key."""
     if not settings.public_url:
         return None
+    from bot.web.pages.seal import Seal, ensure_key
+    from bot.web.pages.site import Parts, Site
+
     seal = Seal(ensure_key(settings.home / "pages.key"), store.clock)
     return Site(Parts(store, facts, seal, person, commit_link(settings), origin, settings.public_url))
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bot.doctor_finding import Finding, bad, good, warning
-from bot.integrations.github import AppKey, GitHubHost, Token
+from bot.integrations.github.host import GitHubHost
+from bot.integrations.github.login import AppKey, Token
 from bot.integrations.github.standing import Guard, Kind, Rights
 from bot.integrations.github.wants import OURS
 from bot.settings import Settings

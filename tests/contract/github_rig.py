@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bot.integrations.github import AppKey, GitHubHost, Token
+from bot.integrations.github.host import GitHubHost
+from bot.integrations.github.login import AppKey, Token
 from bot.sandbox.git_http import GitServer
 from bot.sandbox.github import BOT, GitHub, Role
 from tests.contract.git_rig import git

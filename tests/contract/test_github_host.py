@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bot.integrations.github import AppKey, GitHubHost
+from bot.integrations.github.host import GitHubHost
+from bot.integrations.github.login import AppKey
 from bot.sandbox.github import App
 from bot.sandbox.server import Fault, Misbehaviour
 from commands.code_host import MergeRequest, PullRequestDraft, PullState, StatusState, Verdict

@@ -16,7 +16,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from bot.integrations.github import GitHubHost, Token
+from bot.integrations.github.host import GitHubHost
+from bot.integrations.github.login import Token
 from commands.code_host import MergeRequest, PullRequestDraft, PullState, StatusState
 from commands.reasons import Fault, ReasonCode, Refused, Retry
 from tests.contract.github_rig import (

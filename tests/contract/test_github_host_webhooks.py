@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.integrations.github import Happened, Kind, parse, verify
+from bot.integrations.github.webhooks import Happened, Kind, parse, verify
 
 SECRET = "It's a Secret to Everybody"
 REPOSITORY = {"full_name": "company/infra"}
