@@ -1,5 +1,7 @@
 """Approve, reject, and review after the fact: what approvers say, bound to exactly what their card showed."""
 
+from collections.abc import Callable
+
 from commands import policy
 from commands.approvals import Compared, Reviewed, Voice, compared, counted, may_approve
 from commands.binding import Binding
@@ -82,7 +84,7 @@ def approve(store: Store, facts: Facts, asker: Asker, request: Approve) -> Answe
             deployment_id=change.card_id,
         )
 
-    return answer_once(store, facts, asker, "change:approve", {"token": request.token[:64]}, decide)
+    return answer_once(store, facts, asker, "change:approve", {"token": request.token[:64]}, decide, _of(request.token))
 
 
 def reject(store: Store, facts: Facts, asker: Asker, request: Reject) -> Answer:
@@ -120,7 +122,7 @@ def reject(store: Store, facts: Facts, asker: Asker, request: Reject) -> Answer:
             deployment_id=change.card_id,
         )
 
-    return answer_once(store, facts, asker, "change:reject", {"token": request.token[:64]}, decide)
+    return answer_once(store, facts, asker, "change:reject", {"token": request.token[:64]}, decide, _of(request.token))
 
 
 def review(store: Store, facts: Facts, asker: Asker, request: Review) -> Answer:
@@ -173,7 +175,7 @@ def review(store: Store, facts: Facts, asker: Asker, request: Review) -> Answer:
             deployment_id=change.card_id,
         )
 
-    return answer_once(store, facts, asker, "change:review", {"token": request.token[:64]}, decide)
+    return answer_once(store, facts, asker, "change:review", {"token": request.token[:64]}, decide, _of(request.token))
 
 
 # ---------------------------------------------------------------- shared with the gatekeeper
@@ -232,6 +234,13 @@ def _rule(known: Catalogue, change: Change) -> Rule:
             "Mend the file, then ask again.",
         )
     return environment.approval
+
+
+def _of(token: str) -> Callable[[UnitOfWork], Change | None]:
+    """The change that a button's value or an id names, as far as there is one."""
+    if len(token) > _TOKEN:
+        return lambda _: None
+    return lambda uow: gate.change_by_token(uow, token) if len(token) == _TOKEN else gate.change_of(uow, token)
 
 
 def _place(known: Catalogue, change: Change) -> Place:

@@ -209,6 +209,18 @@ def test_whoever_asked_cannot_approve_although_a_member(store: Store) -> None:
     assert said_of(store, one) == []
 
 
+def test_a_refusal_is_found_by_the_app_and_the_change_that_it_was_of(store: Store) -> None:
+    one, token = waiting(store)
+    change = change_of(store, one)
+    assert change.app
+    for answer in (yes(store, token, ALICE), no(store, one, BOB), looked(store, one)):
+        assert answer.refused
+        row = audit_rows(store)[-1]
+        assert (row.app, row.environment, row.deployment_id) == (change.app, change.environment, one)
+    yes(store, "f" * 32, ALICE)
+    assert audit_rows(store)[-1].app == ""
+
+
 def test_a_second_account_of_whoever_asked_cannot_either(store: Store) -> None:
     text = SET.replace("slack: U0SECOND", "slack: [U0SECOND, U0PLATFORM2]")
     _, token = waiting(store, text, user="U0SECOND")
