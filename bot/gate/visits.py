@@ -203,9 +203,9 @@ class Visits:
 
     def _void(self, uow: UnitOfWork, change: Change, news: Sequence[str]) -> None:
         """Take the buttons away, and have its deployments wait again."""
-        had = change.content
+        had, taken = change.content, not change.token
         change.token = ""
-        if not had:
+        if not had or taken:  # nothing was shown, or it was said already: it is only being made again
             return
         change.moved = " ".join(news) or change.moved
         back(uow, change)

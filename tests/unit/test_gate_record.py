@@ -134,7 +134,8 @@ def test_what_moved_is_recorded_with_the_content_whose_approvals_are_void(moves:
         moves.wait(31)
         moves.look_around()
         moves.visit()
-    void = json.loads(rows(moves, "change:void")[0].details)
+    (row,) = rows(moves, "change:void")
+    void = json.loads(row.details)
     assert void["content"] == before
     assert void["moved"]
     assert [json.loads(row.details)["content"] for row in rows(moves, "change:propose")] == [
