@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import sys
 from datetime import timedelta
 from importlib import metadata
 
@@ -69,7 +68,6 @@ from storage.keys import KeyFileError
 from storage.unit_of_work import AuditEntry, Store
 
 COMMITTER = CommitAuthor("Locktender", "locktender@localhost")
-SWITCH_SECONDS = 0.0005
 SLACK_PATIENCE = 60.0  # seconds for Slack to answer at start before the process gives up and is restarted
 log = structlog.get_logger("app")
 
@@ -373,9 +371,6 @@ class Program:
 async def run(settings: Settings, *, reached: Reached = nothing) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError when the program cannot start."""
     logs.configure(settings.log_level)
-    # SQLite gives up the GIL at every statement, and by default waits up to 5 ms to get it back from a busy thread:
-    # ten statements long, with the write lock held.
-    sys.setswitchinterval(SWITCH_SECONDS)
     listening = listen(settings.host, settings.port)
     try:
         program = Program(settings, reached=reached)
