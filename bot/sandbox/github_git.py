@@ -5,6 +5,7 @@ object ids determine is remembered: objects never change.
 """
 
 import base64
+import os
 import re
 import subprocess
 import tempfile
@@ -115,10 +116,11 @@ class Bare:
             sha, _, name = line.partition(" ")
             if _FULL.fullmatch(sha):
                 found[name] = sha
-        for file in (self.path / "refs").rglob("*"):
-            sha = _content(file)
-            if _FULL.fullmatch(sha):
-                found[file.relative_to(self.path).as_posix()] = sha
+        for folder, _, names in os.walk(self.path / "refs"):  # passes over a folder that git takes away meanwhile
+            for file in (Path(folder) / name for name in names):
+                sha = _content(file)
+                if _FULL.fullmatch(sha):
+                    found[file.relative_to(self.path).as_posix()] = sha
         kept = [name for name in sorted(found) if not folders or f"{name}/".startswith(starts)]
         return {name: found[name] for name in kept}
 

@@ -4,7 +4,9 @@ Left out: the shape of the answers (`test_github_stand_in_contract.py`).
 """
 
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.sandbox.github import App
+from bot.sandbox.github_git import Bare
 from bot.sandbox.server import Fault, Misbehaviour
 from tests.contract.git_rig import git
 from tests.contract.github_stand_in_rig import FILE, REPOSITORY, REST, TOKEN, Subject, app_key, app_token, served
@@ -270,3 +273,23 @@ def test_a_merge_can_trip_over_a_race_and_go_through_the_next_time(subject: Subj
 def test_every_call_is_kept(subject: Subject) -> None:
     subject.call("GET", "/nowhere")
     assert subject.github.calls[-1] == ("GET", "/nowhere", 404)
+
+
+def test_refs_are_read_while_git_takes_their_folders_away(tmp_path: Path) -> None:
+    git("init", "--quiet", "--bare", str(tmp_path / "one.git"), cwd=tmp_path)
+    bare, folder, over = Bare(tmp_path / "one.git"), tmp_path / "one.git/refs/heads/deploy", threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            folder.mkdir()
+            (folder / "one").write_text("a" * 40)
+            (folder / "one").unlink()
+            folder.rmdir()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(come_and_go)
+        try:
+            seen = [bare.refs("refs/heads") for _ in range(500)]
+        finally:
+            over.set()
+    assert {name for refs in seen for name in refs} <= {"refs/heads/deploy/one"}
