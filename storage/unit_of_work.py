@@ -117,6 +117,7 @@ class UnitOfWork:
         self._core = opened.connection
         self._database = database
         self._signer = signer
+        self._writing = writing
         self._locks_rows = writing and not database.is_sqlite  # SQLite's write lock covers every row
 
     @property
@@ -135,6 +136,11 @@ class UnitOfWork:
     def run_many(self, prepared: Prepared, rows: Sequence[Mapping[str, object]]) -> None:
         """The same for many rows of values, for a statement that gives none back."""
         prepared.run_many(self._core, rows)
+
+    def give_way(self) -> None:
+        """Between the parts of a long look that nobody waits for: answers go first. Others wait for what writes."""
+        if not self._writing:
+            self._database.courtesy.give_way()
 
     # ------------------------------------------------------------ deliveries
 

@@ -145,15 +145,20 @@ class Look:
         """Cards and messages that are next."""
         if self._quiet.notes_first:
             notes = self.notes()
+            self._uow.give_way()
             return self.cards(), notes
-        return self.cards(), self.notes()
+        cards = self.cards()
+        self._uow.give_way()
+        return cards, self.notes()
 
     def cards(self) -> list[CardJob]:
         """The next updates and posts, those that wait longest first."""
         table = cast("Any", Card)
         due = due_cards(select(Card), self._uow, self._quiet).order_by(table.not_before)
         updates = self._uow.session.scalars(due.where(table.ts != "").limit(BATCH)).all()
+        self._uow.give_way()
         new = self._uow.session.scalars(due.where(table.ts == "").limit(POSTS)).all()
+        self._uow.give_way()
         posts = [card for card in new if self._room(card.channel)]
         shown = self._deployments([card.deployment_id for card in (*updates, *posts)])
         jobs = []
@@ -162,6 +167,7 @@ class Look:
             if rows is None:
                 self.aside.nothing_to_show.append(card.deployment_id)
                 continue
+            self._uow.give_way()
             try:
                 jobs.append(self._job(card, rows))
             except (ValueError, LookupError, TypeError):
@@ -220,6 +226,7 @@ class Look:
         query = due_notes(select(Message), self._uow, self._quiet).order_by(table.not_before, table.id).limit(BATCH)
         due = self._uow.session.scalars(query).all()
         threads = sorted({note.deployment_id for note in due if note.target == Target.THREAD})
+        self._uow.give_way()
         firsts, cards = self._first_in(threads), self._cards_of(threads)
         jobs: list[NoteJob] = []
         for note in due:

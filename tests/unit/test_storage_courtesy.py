@@ -1,6 +1,7 @@
 """Who goes first among the threads of one process. Left out: what it gains (benchmarks/ack.py)."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from storage import courtesy
-from storage.unit_of_work import Store
+from storage.unit_of_work import Store, UnitOfWork
 
 AGES = 60.0
 """Seconds: who waits for that long in here has not been let through."""
@@ -99,3 +100,29 @@ def test_a_long_computation_goes_on_in_the_gaps_and_is_put_off_once_at_most(
         began = time.monotonic()
         thread.submit(compute).result(timeout=30)
         assert 0.1 <= time.monotonic() - began < 4
+
+
+def test_a_long_look_gives_way_between_its_parts_and_what_writes_never_does(
+    store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesy, "PATIENCE", AGES)
+    inside = threading.Barrier(2)
+
+    def work(transaction: Callable[[], AbstractContextManager[UnitOfWork]]) -> bool:
+        with transaction() as uow:
+            inside.wait(30)  # begun
+            inside.wait(30)  # and somebody is being answered
+            uow.give_way()
+        return True
+
+    for transaction, goes_on in ((store.read, False), (store.write, True)):
+        later = thread.submit(work, transaction)
+        inside.wait(30)
+        with store.database.courtesy.answering():
+            inside.wait(30)
+            if goes_on:
+                assert later.result(timeout=30)
+            else:
+                with pytest.raises(TimeoutError):
+                    later.result(timeout=0.1)
+        assert later.result(timeout=30)
