@@ -4,14 +4,22 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, or_, select
 
 from storage.models import Approval, Card, Change, ChangeState, Deployment
 from storage.phases import Phase
 from storage.prepared import Prepared
 from storage.unit_of_work import UnitOfWork
 
-_CHANGES = cast("Any", Change).__table__
+_CHANGES, _DEPLOYMENTS = cast("Any", Change).__table__, cast("Any", Deployment).__table__
+_ON_CARD = or_(_DEPLOYMENTS.c.id == bindparam("card"), _DEPLOYMENTS.c.card_id == bindparam("card"))
+_THEIR_CHANGE = select(_DEPLOYMENTS.c.change_id).where(_ON_CARD, _DEPLOYMENTS.c.change_id != "")
+_REVISIONS = Prepared(
+    select(
+        select(func.sum(_DEPLOYMENTS.c.revision)).where(_ON_CARD).scalar_subquery(),
+        select(func.sum(_CHANGES.c.revision)).where(_CHANGES.c.id.in_(_THEIR_CHANGE)).scalar_subquery(),
+    )
+)
 _DUE = Prepared(
     select(_CHANGES.c.id)
     .where(_CHANGES.c.visit_at <= bindparam("now", type_=_CHANGES.c.visit_at.type))
@@ -132,9 +140,7 @@ def live_changes(uow: UnitOfWork, environment: str = "") -> list[Change]:
 def change_shown(uow: UnitOfWork, change: Change) -> None:
     """Count a change that people can see, and have the card posted again."""
     change.revision += 1
-    card = uow.session.get(Card, change.card_id)
-    if card is not None:
-        card.behind = True
+    uow.show_again(change.card_id)
 
 
 def debts(uow: UnitOfWork) -> list[Change]:
@@ -197,8 +203,4 @@ def last_written(uow: UnitOfWork, app: str, environment: str) -> Deployment | No
 
 def revision(uow: UnitOfWork, card_id: str) -> int:
     """What a card has to show, as a number that grows: of its deployments and of their change together."""
-    deployment, change = cast("Any", Deployment), cast("Any", Change)
-    mine = (deployment.id == card_id) | (deployment.card_id == card_id)
-    total = uow.session.scalar(select(func.coalesce(func.sum(deployment.revision), 0)).where(mine)) or 0
-    shown = uow.session.scalar(select(func.coalesce(func.sum(change.revision), 0)).where(change.card_id == card_id))
-    return int(total) + int(shown or 0)
+    return sum(int(part or 0) for part in uow.run(_REVISIONS, {"card": card_id})[0])

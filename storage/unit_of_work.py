@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, func, select, text, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
@@ -27,6 +27,7 @@ _ANSWERED = Prepared(select(_SEEN.c.answer).where(_SEEN.c.key == bindparam("key"
 _ANSWER = Prepared(_SEEN.insert(), defaults(Seen))
 _NEW_DEPLOYMENT = Prepared(_DEPLOYMENTS.insert(), defaults(Deployment))
 _NEW_CARD = Prepared(_CARDS.insert(), defaults(Card))
+_SHOW_AGAIN = Prepared(update(_CARDS).where(_CARDS.c.deployment_id == bindparam("card")).values(behind=true()))
 _NEW_AUDIT_ROW = Prepared(_AUDIT.insert(), defaults(AuditRow))
 Clock = Callable[[], datetime]
 MESSAGES_FOR = timedelta(days=30)  # far longer than any deployment lasts, whose keys keep it from telling things twice
@@ -256,9 +257,17 @@ class UnitOfWork:
     def changed(self, deployment: Deployment) -> None:
         """Count a change that people can see, and have the card posted again."""
         deployment.revision += 1
-        card = self.session.get(Card, deployment.card_id or deployment.id)
-        if card is not None:
-            card.behind = True
+        self.show_again(deployment.card_id or deployment.id)
+
+    def show_again(self, card_id: str) -> None:
+        """Have a card posted again, if there is one, after what it shows was changed.
+
+        It is written where it is due already too: on Postgres, whoever records just now that it was posted has either
+        seen that change or is overwritten here.
+        """
+        if self._locks_rows:
+            self.flush()  # first what is shown, then the card: in this order everywhere, so that nobody blocks another
+        self.run(_SHOW_AGAIN, {"card": card_id})
 
     # ------------------------------------------------------------ audit
 

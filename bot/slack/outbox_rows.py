@@ -12,6 +12,7 @@ from bot.slack.cards import CommitLink
 from bot.slack.outbox_look import CARDS, HOPELESS, MEND_FIRST, MESSAGES, NOTHING_QUIET, CardJob, Look, NoteJob, Quiet
 from storage import gate
 from storage.models import Card, Message, Target
+from storage.prepared import Prepared
 from storage.unit_of_work import Store, UnitOfWork
 
 LEASE = timedelta(seconds=30)
@@ -28,6 +29,26 @@ RATE_LIMITED = "ratelimited"
 Outcome = Callable[[UnitOfWork], None]
 """What became of a card, to be put on record."""
 SENT = Counter("locktender_slack_messages_total", "Messages sent to Slack, by outcome", ["outcome"])
+_MINE = CARDS.c.deployment_id == bindparam("card")
+_HOLD = Prepared(select(CARDS.c.deployment_id).where(_MINE).with_for_update())
+_CARD_SENT = Prepared(
+    update(CARDS)
+    .where(_MINE)
+    .values(
+        ts=bindparam("at"),
+        shown=bindparam("hash"),
+        behind=bindparam("more"),
+        not_before=bindparam("until"),
+        attempts=0,
+        error="",
+    )
+)
+_CARD_LATER = Prepared(update(CARDS).where(_MINE).values(error=bindparam("why"), not_before=bindparam("until")))
+_CARD_NOT_TRIED = Prepared(
+    update(CARDS)
+    .where(_MINE)
+    .values(error=bindparam("why"), not_before=bindparam("until"), attempts=bindparam("tried"))
+)
 log = structlog.get_logger("outbox")
 
 
@@ -94,11 +115,11 @@ class OutboxRows:
         """It shows the revision that was leased; it is still behind when there is a newer one."""
 
         def put(uow: UnitOfWork) -> None:
-            card = uow.session.get(Card, job.deployment_id)
-            if card is not None:
-                card.ts, card.shown, card.attempts, card.error = ts, shown, 0, ""
-                card.behind = gate.revision(uow, job.deployment_id) != job.revision
-                card.not_before = uow.now + UPDATE_GAP
+            if not uow.run(_HOLD, {"card": job.deployment_id}):
+                return
+            behind = gate.revision(uow, job.deployment_id) != job.revision
+            until = uow.now + UPDATE_GAP
+            uow.run(_CARD_SENT, {"card": job.deployment_id, "at": ts, "hash": shown, "more": behind, "until": until})
 
         return put
 
@@ -115,13 +136,11 @@ class OutboxRows:
     @staticmethod
     def _card_later(job: CardJob, code: str, seconds: float) -> Outcome:
         def put(uow: UnitOfWork) -> None:
-            card = uow.session.get(Card, job.deployment_id)
-            if card is None:
-                return
-            card.error = code
-            if code == RATE_LIMITED:
-                card.attempts = job.attempts  # it certainly was not posted: no need to look for it first
-            card.not_before = uow.now + timedelta(seconds=seconds)
+            later = {"card": job.deployment_id, "why": code, "until": uow.now + timedelta(seconds=seconds)}
+            if code == RATE_LIMITED:  # it certainly was not posted: no need to look for it first
+                uow.run(_CARD_NOT_TRIED, later | {"tried": job.attempts})
+            else:
+                uow.run(_CARD_LATER, later)
 
         return put
 

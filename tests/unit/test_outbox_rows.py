@@ -1,12 +1,16 @@
 """Taking what is due, on both databases: each row by one replica, and only as it was seen. The sending: tests/slack."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select
 
 from bot.slack.outbox_look import CardJob
 from bot.slack.outbox_rows import OutboxRows
-from storage.models import Card, Deployment, Message, Target
+from storage import gate
+from storage.database import Database
+from storage.models import Card, Change, Deployment, Kind, Message, Target
 from storage.newcomers import NewDeployment
 from storage.phases import Phase, Stage
 from storage.unit_of_work import Note, Store
@@ -104,3 +108,57 @@ def test_messages_that_were_held_are_tried_as_if_for_the_first_time(store: Store
     plain(store).notes_held([(job, -1.0) for job in notes])
     _, again = plain(store).lease()
     assert [(job.id, job.attempts) for job in again] == [(job.id, 0) for job in notes]
+
+
+@pytest.mark.parametrize("of", ["the deployment", "its change"])
+def test_what_changes_while_a_card_is_recorded_is_shown_however_close_it_is(
+    store: Store, database_url: str, of: str
+) -> None:
+    name = committed(store)
+    with store.write() as uow:
+        change = Change(
+            id=name, kind=Kind.DEPLOY, app="web", environment="staging", team_id="T1", requested_by="U1", card_id=name
+        )
+        gate.add_change(uow, change)
+        row = uow.deployment(name)
+        assert row is not None
+        row.change_id = name
+    (job,), _ = plain(store).lease()
+    replica = Store(Database(database_url))
+    with ThreadPoolExecutor(1) as thread:
+        with replica.write() as uow:  # it has changed, and nobody can see that yet
+            deployment, change_now = uow.deployment(name), gate.change_of(uow, name)
+            assert deployment is not None
+            assert change_now is not None
+            if of == "the deployment":
+                uow.changed(deployment)
+            else:
+                gate.change_shown(uow, change_now)
+            recorded = thread.submit(_sent, store, job)
+            with pytest.raises(TimeoutError):
+                recorded.result(timeout=0.2)
+        recorded.result(timeout=30)
+    replica.database.close()
+    with store.read() as uow:
+        card = uow.session.scalars(select(Card)).one()
+        assert (card.ts, card.behind) == ("1.1", True)
+        assert gate.revision(uow, name) == job.revision + 1
+
+
+def test_what_became_of_a_card_leaves_the_rest_of_it_as_it_was(store: Store) -> None:
+    committed(store)
+    rows = plain(store)
+    (job,), _ = rows.lease()
+    rows.record([rows.card_failed(job, "timeout", 5)])
+    with store.read() as uow:
+        card = uow.session.scalars(select(Card)).one()
+        assert (card.error, card.attempts, card.behind, card.ts) == ("timeout", 1, True, "")
+        assert card.not_before == pytest.approx(uow.now + timedelta(seconds=5), abs=timedelta(seconds=3))
+    rows.record([rows.card_held(job, 7)])
+    with store.read() as uow:
+        card = uow.session.scalars(select(Card)).one()
+        assert (card.error, card.attempts, card.behind) == ("ratelimited", 0, True)
+    _sent(store, job)
+    with store.read() as uow:
+        card = uow.session.scalars(select(Card)).one()
+        assert (card.error, card.attempts, card.behind, card.shown) == ("", 0, False, "hash")
