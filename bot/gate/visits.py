@@ -205,9 +205,11 @@ class Visits:
         """Take the buttons away, and have its deployments wait again."""
         had, taken = change.content, not change.token
         change.token = ""
-        if not had or taken:  # nothing was shown, or it was said already: it is only being made again
+        if not had:
             return
         change.moved = " ".join(news) or change.moved
+        if taken:  # that is on record already: it is only being made again
+            return
         back(uow, change)
         uow.audit(change_entry(uow, change, "change:void", {"content": had, "moved": list(news)}))
 
