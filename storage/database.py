@@ -162,11 +162,13 @@ class Database:
     def _alone(self) -> Iterator[Transaction]:
         with self.engine.connect() as connection:
             opened = Transaction(connection, writing=True)
+            self._shared.writes = True
             try:
                 with connection.begin():
                     yield opened
                     opened.flush()
             finally:
+                self._shared.writes = False
                 opened.close()
 
     @contextmanager
@@ -183,8 +185,8 @@ class Database:
                 self._shared.transaction = None
 
     def _give_way(self) -> None:
-        """What is done `together` is what people wait for; the rest is not."""
-        if getattr(self._shared, "transaction", None) is None:
+        """Before a transaction begins, unless it is inside one that writes: answers may be waiting for that to end."""
+        if not getattr(self._shared, "writes", False):
             self.courtesy.give_way()
 
     def lock_turn(self, connection: Connection) -> None:

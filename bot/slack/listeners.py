@@ -5,7 +5,6 @@ import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -76,7 +75,7 @@ class Listeners:
         """Let running transactions end."""
         self._scribe.close()
 
-    def answering(self) -> AbstractContextManager[None]:
+    def answering(self) -> contextlib.AbstractContextManager[None]:
         """What is done in here somebody waits for: whatever else the process does is put off."""
         return self._store.database.courtesy.answering()
 
@@ -253,7 +252,7 @@ class Listeners:
 class _App(AsyncApp):
     """A Bolt app that is not disturbed while it answers, however the request came."""
 
-    def __init__(self, answering: Callable[[], AbstractContextManager[None]], **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, answering: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> None:  # noqa: ANN401
         super().__init__(**options)
         self._answering = answering
 

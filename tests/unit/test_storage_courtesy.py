@@ -67,6 +67,25 @@ async def test_an_answer_never_gives_way_to_itself_or_another(
         assert thread.submit(together).result(timeout=30)
 
 
+def test_what_is_asked_inside_a_transaction_that_writes_gives_no_way(
+    store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesy, "PATIENCE", AGES)
+    writing, asked = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        with store.write():  # an answer may be waiting for this to end
+            writing.set()
+            assert asked.wait(30)
+            return opened(store.read)
+
+    later = thread.submit(work)
+    assert writing.wait(30)
+    with store.database.courtesy.answering():
+        asked.set()
+        assert later.result(timeout=30)
+
+
 def test_an_answer_that_fails_is_over(
     store: Store, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
